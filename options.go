@@ -1,0 +1,414 @@
+package wechatgate
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/sessions"
+
+	"github.com/wechatgate/wechatgate/wechat"
+)
+
+// App is an official account or a website app: its AppID and AppSecret. It
+// prints, logs and marshals without the secret.
+type App = wechat.App
+
+// Options say how a [Gate] works. BaseURL, one app and one session key are
+// required; the zero value of everything else is a good default.
+//
+// [New] copies what it needs. Functions in Options are called by many
+// goroutines at once.
+type Options struct {
+	// BaseURL is what visitors type: "https://shop.example.com", or with a
+	// mount path "https://example.com/shop". WeChat sends visitors back below
+	// it, and every redirect of the gate begins with it, whatever the request
+	// or a proxy says. Its host is what the WeChat consoles want as
+	// 网页授权域名 (official account) and 授权回调域 (website app).
+	//
+	// It is https, without a port, unless the host is a loopback address
+	// or InsecureBaseURL is set. With a mount path the gate sees the paths
+	// below it: put [http.StripPrefix], or a proxy that strips, in front.
+	BaseURL string
+
+	// OfficialAccount (公众号) signs people in inside WeChat, silently. It has
+	// to be a verified service account (服务号) or a test account (测试号).
+	OfficialAccount App
+
+	// Website (开放平台网站应用) signs people in by QR code, on a computer.
+	Website App
+
+	// SessionKeys seal cookies. Each is at least 32 random bytes, kept
+	// secret, and the same on every machine: "openssl rand -base64 32" makes
+	// one. The first key seals, all of them open. To change keys without
+	// signing anyone out: add the new one as the second everywhere, then make
+	// it the first, and drop the old one after SessionLifetime.
+	SessionKeys [][]byte
+
+	// Prefix is where the gate's own pages are: login, callback, logout and
+	// signed-out. It begins and ends with a slash. Default "/wechat/".
+	Prefix string
+
+	// Public lists [http.ServeMux] patterns, without a host, that are let
+	// through without signing in, such as "GET /static/" or "/{$}". Visitors
+	// who are signed in are still known there. A path that is not clean, or
+	// holds an encoded slash, is never public.
+	Public []string
+
+	// VerifyFiles maps names to contents of the files with which WeChat's
+	// console proves a domain: "MP_verify_x.txt": "x". The gate serves them
+	// at the root, to everybody.
+	VerifyFiles map[string]string
+
+	// EmbedQR shows the QR code in a page of the gate instead of leaving for
+	// WeChat's page. It needs Website.
+	EmbedQR bool
+
+	// QRStyle is how the embedded QR code looks. It needs EmbedQR.
+	QRStyle wechat.QRStyle
+
+	// KeepFragment carries the part of the address behind "#" through the
+	// sign-in, for single-page apps with routes like "#/orders". It costs
+	// anonymous visitors one small page with a script.
+	KeepFragment bool
+
+	// SessionLifetime is how long a person stays signed in, counted from the
+	// sign-in and never renewed. Default 7 days.
+	SessionLifetime time.Duration
+
+	// IdleTimeout ends a session that was not used for this long. Default 0:
+	// no such limit.
+	IdleTimeout time.Duration
+
+	// SignedOutFor is how long after signing out nobody is signed in silently
+	// again: WeChat would do it without a word. Default 24 hours.
+	SignedOutFor time.Duration
+
+	// Store keeps sessions on the server. Default nil: sealed cookies, which
+	// need no server, work on any number of machines, and cannot be ended
+	// from the server side except by CheckSession.
+	//
+	// The cookie's attributes are the gate's, whatever the Store's own
+	// options say. See package storetest for what a Store must be able to do.
+	Store sessions.Store
+
+	// CookieName is the base name of all cookies. Default "wechatgate". On
+	// https, the prefix "__Host-" is added.
+	CookieName string
+
+	// OnLogin is called at the end of each sign-in, before there is a session.
+	// An error refuses the visitor; its text goes to the log, and never to the
+	// page. The first place for a ban, and for noting who came. What it puts into
+	// Login.Profile satisfies [Gate.RequireProfile]; Login.ReturnTo may be
+	// changed to another local target.
+	//
+	// It is given the time limit of a call to WeChat by the request's context,
+	// which the visitor's leaving does not cancel.
+	OnLogin func(*http.Request, *Login) error
+
+	// OnLogout is called when a signed-in visitor signs out.
+	OnLogout func(*http.Request, User)
+
+	// CheckSession is called on each request of a signed-in visitor, so it
+	// must be fast. [ErrSessionRevoked] ends the session; inside WeChat the
+	// next page view signs the person in again, so a ban belongs into OnLogin
+	// as well. Any other error is answered with 503: the gate stays closed.
+	CheckSession func(*http.Request, User) error
+
+	// Flow chooses how a visitor signs in. Nil, or FlowDefault as its answer,
+	// means: silently inside WeChat, by QR code on a computer, and on a
+	// phone's other browsers by a page that says to open WeChat.
+	Flow func(*http.Request, Browser) Flow
+
+	// Page replaces the gate's pages. It writes the response with p.Status;
+	// Cache-Control and the other headers of the gate are set already, a
+	// Content-Security-Policy is not. Everything in p but Err may be shown.
+	Page func(w http.ResponseWriter, r *http.Request, p Page)
+
+	// Unauthorized answers requests of scripts, images and the like from
+	// visitors who are not signed in. Default: 401 and
+	// {"error":"login_required","login_url":"https://…/wechat/login"}.
+	Unauthorized http.Handler
+
+	// Logger gets a record of each sign-in, sign-out, refusal and failure.
+	// Default: none are written.
+	Logger *slog.Logger
+
+	// HTTPClient calls WeChat, for instance through a proxy. Each call ends
+	// after 10 seconds whatever client makes it. Redirects are not followed,
+	// and connections not kept. Default: a plain client that honours the
+	// proxy settings of the environment.
+	HTTPClient *http.Client
+
+	// Endpoints are WeChat's addresses. Default: WeChat's own.
+	Endpoints wechat.Endpoints
+
+	// InsecureBaseURL accepts plain http, an IP address or a port in BaseURL
+	// on a host that is not loopback. WeChat accepts those for a test account
+	// (测试号) only, and over plain http anyone on the way can take a session.
+	InsecureBaseURL bool
+}
+
+// Login is a sign-in that is about to succeed, as Options.OnLogin sees it.
+type Login struct {
+	// User is the visitor. Changes to it are ignored, but for Profile's.
+	User User
+	// Token can ask WeChat for more. It is handed over this once: the gate
+	// keeps no token.
+	Token wechat.Token
+	// Profile is nil unless it was asked for and read. OnLogin can set it
+	// from the site's own records, so that nobody is asked twice.
+	Profile *wechat.Profile
+	// Browser is what the visitor used.
+	Browser Browser
+	// ReturnTo is where the visitor goes next, a path below BaseURL.
+	ReturnTo string
+}
+
+const (
+	defaultPrefix          = "/wechat/"
+	defaultCookieName      = "wechatgate"
+	defaultSessionLifetime = 7 * 24 * time.Hour
+	defaultSignedOutFor    = 24 * time.Hour
+	minSessionKey          = 32
+)
+
+// withDefaults returns a copy of o that shares nothing with it that a caller
+// could change.
+func (o Options) withDefaults() Options {
+	o.SessionKeys = slices.Clone(o.SessionKeys)
+	for i, key := range o.SessionKeys {
+		o.SessionKeys[i] = slices.Clone(key)
+	}
+	o.Public = slices.Clone(o.Public)
+	o.VerifyFiles = maps.Clone(o.VerifyFiles)
+	if o.Prefix == "" {
+		o.Prefix = defaultPrefix
+	}
+	if o.CookieName == "" {
+		o.CookieName = defaultCookieName
+	}
+	if o.SessionLifetime == 0 {
+		o.SessionLifetime = defaultSessionLifetime
+	}
+	if o.SignedOutFor == 0 {
+		o.SignedOutFor = defaultSignedOutFor
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Endpoints = o.Endpoints.WithDefaults()
+	return o
+}
+
+// validate returns every mistake at once, each naming its field and saying what
+// would be right. It expects defaults to be filled in.
+func (o Options) validate() error {
+	_, baseErr := parseBaseURL(o.BaseURL, o.InsecureBaseURL)
+	_, publicErr := newPublicMatcher(o.Public)
+	return errors.Join(
+		baseErr,
+		o.validateApps(),
+		o.validateKeys(),
+		o.validatePaths(),
+		publicErr,
+		o.validateTimes(),
+		validateCookieName(o.CookieName),
+		validateEndpoint("Endpoints.Open", o.Endpoints.Open),
+		validateEndpoint("Endpoints.API", o.Endpoints.API),
+		o.validateQR(),
+	)
+}
+
+func optionError(field, format string, args ...any) error {
+	return fmt.Errorf("wechatgate: Options."+field+": "+format, args...)
+}
+
+// baseURL is Options.BaseURL, taken apart.
+type baseURL struct {
+	origin string // "https://shop.example.com"
+	mount  string // "" or "/shop", never with a slash at its end
+	secure bool
+}
+
+func (b baseURL) String() string { return b.origin + b.mount }
+
+func parseBaseURL(raw string, insecure bool) (baseURL, error) {
+	fail := func(format string, args ...any) (baseURL, error) {
+		return baseURL{}, optionError("BaseURL", format, args...)
+	}
+	if raw == "" {
+		return fail(`is required: what visitors type, like "https://shop.example.com"`)
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return fail(`want scheme and host, like "https://shop.example.com"`)
+	case u.User != nil:
+		return fail("leave out user name and password")
+	case u.RawQuery != "" || u.ForceQuery:
+		return fail("leave out the query")
+	case strings.Contains(raw, "#"):
+		return fail("leave out the fragment")
+	case u.RawPath != "" || u.Path != "" && path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") && u.Path != "/":
+		return fail("want a clean path without %% escapes of slashes, like /shop")
+	}
+	host := strings.ToLower(u.Host)
+	if strings.IndexFunc(host, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`"%<>\^`+"`{|}_", c) }) >= 0 {
+		return fail("host: want letters, digits, dots and hyphens; other letters in punycode (xn--…)")
+	}
+	if port := u.Port(); strings.HasSuffix(host, ":") || port == "0" {
+		return fail("the port is missing or 0")
+	}
+	if name := u.Hostname(); !isLoopback(name) && !insecure {
+		switch {
+		case u.Scheme == "http":
+			return fail("want https: WeChat and cookies need it. For a test account set InsecureBaseURL")
+		case u.Port() != "":
+			return fail("leave out the port: WeChat accepts none. For a test account set InsecureBaseURL")
+		case net.ParseIP(name) != nil:
+			return fail("want a host name, not an IP address: WeChat accepts none. For a test account set InsecureBaseURL")
+		}
+	}
+	return baseURL{
+		origin: u.Scheme + "://" + host,
+		mount:  strings.TrimSuffix(u.EscapedPath(), "/"),
+		secure: u.Scheme == "https",
+	}, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback() || strings.EqualFold(host, "localhost") ||
+		strings.HasSuffix(strings.ToLower(host), ".localhost")
+}
+
+func (o Options) validateApps() error {
+	if o.OfficialAccount == (App{}) && o.Website == (App{}) {
+		return optionError("OfficialAccount and Website", "at least one app is required")
+	}
+	errs := []error{validateApp("OfficialAccount", o.OfficialAccount), validateApp("Website", o.Website)}
+	if o.OfficialAccount.ID != "" && o.OfficialAccount.ID == o.Website.ID {
+		errs = append(errs, optionError("Website.ID", "is the same as OfficialAccount.ID: 公众平台 and 开放平台 give one AppID each"))
+	}
+	return errors.Join(errs...)
+}
+
+func validateApp(field string, app App) error {
+	switch {
+	case app == (App{}):
+		return nil
+	case app.ID == "":
+		return optionError(field+".ID", "is missing, though the secret is set")
+	case app.Secret == "":
+		return optionError(field+".Secret", "is missing, though the ID is set")
+	case strings.HasPrefix(app.ID, "gh_"):
+		return optionError(field+".ID", "is an original ID (原始ID): want the AppID, which begins with wx")
+	case strings.IndexFunc(app.ID, notToken) >= 0:
+		return optionError(field+".ID", "want letters and digits only, as the console shows it")
+	case strings.IndexFunc(app.Secret, func(c rune) bool { return c <= ' ' || c > '~' }) >= 0:
+		return optionError(field+".Secret", "holds a space, a line break or a character that no AppSecret has")
+	}
+	return nil
+}
+
+func (o Options) validateKeys() error {
+	if len(o.SessionKeys) == 0 {
+		return optionError("SessionKeys", "at least one key of %d random bytes is required: openssl rand -base64 32", minSessionKey)
+	}
+	var errs []error
+	for i, key := range o.SessionKeys {
+		field := fmt.Sprintf("SessionKeys[%d]", i)
+		switch {
+		case len(key) < minSessionKey:
+			errs = append(errs, optionError(field, "has %d bytes, want at least %d random ones: openssl rand -base64 32", len(key), minSessionKey))
+		case slices.IndexFunc(key, func(b byte) bool { return b != key[0] }) < 0:
+			errs = append(errs, optionError(field, "is one byte repeated, want random bytes: openssl rand -base64 32"))
+		case slices.ContainsFunc(o.SessionKeys[:i], func(other []byte) bool { return slices.Equal(other, key) }):
+			errs = append(errs, optionError(field, "is there twice: drop one"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (o Options) validatePaths() error {
+	var errs []error
+	if !strings.HasPrefix(o.Prefix, "/") || !strings.HasSuffix(o.Prefix, "/") || o.Prefix == "/" {
+		errs = append(errs, optionError("Prefix", `want a path that begins and ends with a slash, like "/wechat/"`))
+	} else if path.Clean(o.Prefix)+"/" != o.Prefix || strings.IndexFunc(o.Prefix, notPathChar) >= 0 {
+		errs = append(errs, optionError("Prefix", `want plain letters, digits, "-", "_" and "." between the slashes`))
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.VerifyFiles)) {
+		switch {
+		case name == "" || strings.Contains(name, "/") || strings.IndexFunc(name, notPathChar) >= 0 || !strings.HasSuffix(name, ".txt"):
+			errs = append(errs, optionError("VerifyFiles", `%q: want the file's name alone, like "MP_verify_x.txt"`, name))
+		case o.VerifyFiles[name] == "":
+			errs = append(errs, optionError("VerifyFiles", "%q: the content is empty; it is the text in the file that the console gave you", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (o Options) validateTimes() error {
+	var errs []error
+	if o.SessionLifetime < time.Second {
+		errs = append(errs, optionError("SessionLifetime", "is %v, want a second or more", o.SessionLifetime))
+	}
+	if o.IdleTimeout != 0 && o.IdleTimeout < time.Second {
+		errs = append(errs, optionError("IdleTimeout", "is %v, want 0 (none), or a second or more", o.IdleTimeout))
+	}
+	if o.IdleTimeout > o.SessionLifetime {
+		errs = append(errs, optionError("IdleTimeout", "is longer than SessionLifetime, so it would do nothing"))
+	}
+	if o.SignedOutFor < time.Second {
+		errs = append(errs, optionError("SignedOutFor", "is %v, want a second or more", o.SignedOutFor))
+	}
+	return errors.Join(errs...)
+}
+
+func (o Options) validateQR() error {
+	var errs []error
+	if o.EmbedQR && o.Website == (App{}) {
+		errs = append(errs, optionError("EmbedQR", "needs Website: a QR code belongs to a website app"))
+	}
+	if o.QRStyle != (wechat.QRStyle{}) && !o.EmbedQR {
+		errs = append(errs, optionError("QRStyle", "needs EmbedQR"))
+	}
+	if err := o.QRStyle.Validate(); err != nil {
+		errs = append(errs, optionError("QRStyle", "%w", err))
+	}
+	return errors.Join(errs...)
+}
+
+func validateCookieName(name string) error {
+	if len(name) > 64 || strings.IndexFunc(name, notToken) >= 0 {
+		return optionError("CookieName", "want up to 64 letters, digits, - and _")
+	}
+	if strings.HasPrefix(strings.ToLower(name), "__host-") || strings.HasPrefix(strings.ToLower(name), "__secure-") {
+		return optionError("CookieName", "leave out the prefix: __Host- is added where it may be")
+	}
+	return nil
+}
+
+func validateEndpoint(field, raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil ||
+		u.RawQuery != "" || u.ForceQuery || strings.Contains(raw, "#") || strings.HasSuffix(raw, "/") {
+		return optionError(field, `want scheme and host without a slash at the end, like "https://api.weixin.qq.com"`)
+	}
+	return nil
+}
+
+func notToken(c rune) bool {
+	return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_'
+}
+
+func notPathChar(c rune) bool { return notToken(c) && c != '.' && c != '/' }
