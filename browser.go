@@ -88,16 +88,11 @@ func isNavigation(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPost {
 		return false
 	}
-	if isPrefetch(r.Header) {
+	if isBackground(r) {
 		return false
 	}
-	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-	if mode != "" || dest != "" {
-		return (mode == "" || mode == "navigate") && (dest == "" || dest == "document")
-	}
-	// Android WeChat sends its package name here on every page.
-	if strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") {
-		return false
+	if hasFetchMetadata(r.Header) {
+		return true
 	}
 	for _, accept := range r.Header["Accept"] {
 		if strings.Contains(strings.ToLower(accept), "text/html") {
@@ -105,6 +100,26 @@ func isNavigation(r *http.Request) bool {
 		}
 	}
 	return false
+}
+
+// isBackground reports whether the browser says that nobody is looking at this
+// request.
+func isBackground(r *http.Request) bool {
+	if isPrefetch(r.Header) {
+		return true
+	}
+	if hasFetchMetadata(r.Header) {
+		mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+		return mode != "" && mode != "navigate" || dest != "" && dest != "document"
+	}
+	// Android WeChat sends its package name here on every page.
+	return strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
+}
+
+// hasFetchMetadata reports whether the browser says what a request is for:
+// https://www.w3.org/TR/fetch-metadata/.
+func hasFetchMetadata(h http.Header) bool {
+	return h.Get("Sec-Fetch-Mode") != "" || h.Get("Sec-Fetch-Dest") != ""
 }
 
 // isPrefetch reports whether the browser only prepares for a visit that may

@@ -2,7 +2,10 @@ package wechatgate
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"runtime"
+	"strings"
 )
 
 var (
@@ -24,7 +27,7 @@ const (
 	ReasonRefused     Reason = "refused"     // OnLogin said no, or WeChat blocks the visitor
 	ReasonUnsupported Reason = "unsupported" // no app is set for this kind of browser
 	ReasonWeChat      Reason = "wechat"      // WeChat answered badly, or not in time
-	ReasonConfig      Reason = "config"      // a setting is wrong; the hint is in the log
+	ReasonConfig      Reason = "config"      // a setting is wrong, or OnLogin panicked; the hint is in the log
 	ReasonBusy        Reason = "busy"        // WeChat is busy or throttles
 	ReasonSession     Reason = "session"     // a Store failed, or sessions do not stay
 )
@@ -65,4 +68,40 @@ func (r Reason) status() int {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
+}
+
+// retryAfter is how many seconds from now another try may succeed, or 0.
+func (e *Error) retryAfter() int {
+	switch {
+	case errors.Is(e, errNoSessionStays):
+		return int(finishedLifetime.Seconds())
+	case e.Status == http.StatusServiceUnavailable:
+		return 5
+	}
+	return 0
+}
+
+// containPanic, deferred, turns a panic of somebody else's code into an error
+// that names the place. What was panicked with stays out of it: nobody knows
+// what it holds.
+func containPanic(what string, err *error) {
+	if problem := recover(); problem != nil {
+		*err = fmt.Errorf("%s panicked with a %T at %s", what, problem, panicPlace())
+	}
+}
+
+// panicPlace finds the function that panicked: the first one below the runtime's
+// own.
+func panicPlace() string {
+	var pcs [32]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	for {
+		frame, more := frames.Next()
+		if !strings.HasPrefix(frame.Function, "runtime.") {
+			return fmt.Sprintf("%s (line %d)", frame.Function, frame.Line)
+		}
+		if !more {
+			return "an unknown place"
+		}
+	}
 }

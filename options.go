@@ -110,8 +110,9 @@ type Options struct {
 	// Login.Profile satisfies [Gate.RequireProfile]; Login.ReturnTo may be
 	// changed to another local target.
 	//
-	// It is given the time limit of a call to WeChat by the request's context,
-	// which the visitor's leaving does not cancel.
+	// It has 10 seconds, by the request's context, which does not end when the
+	// visitor leaves. When WeChat calls back twice, it runs once. A panic in it
+	// is contained and makes no session.
 	OnLogin func(*http.Request, *Login) error
 
 	// OnLogout is called when a signed-in visitor signs out.
