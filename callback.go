@@ -138,7 +138,7 @@ func (g *Gate) finish(w http.ResponseWriter, r *http.Request, a attempt, code st
 	case came.restart && a.restarts == 0:
 		g.restart(w, r, a, came.err)
 	case came.err != nil:
-		if !came.passing() {
+		if !came.passing {
 			g.attempts.drop(w, a.state)
 		}
 		g.fail(w, r, failure{err: came.err, target: a.target, attrs: a.attrs()})
@@ -182,11 +182,7 @@ type arrival struct {
 	err      *Error
 	restart  bool // a new code may help
 	codeUsed bool
-}
-
-// passing reports whether the same code may still succeed.
-func (a arrival) passing() bool {
-	return a.err != nil && a.err.Reason == ReasonBusy
+	passing  bool // the same code may still succeed
 }
 
 // exchange asks WeChat and the site who the visitor is. It runs once for all
@@ -250,7 +246,7 @@ func judge(err error) arrival {
 	case wechat.ClassUsedCode:
 		return arrival{err: newError(ReasonWeChat, err), restart: true, codeUsed: true}
 	case wechat.ClassBusy, wechat.ClassThrottled:
-		return arrival{err: newError(ReasonBusy, err)}
+		return arrival{err: newError(ReasonBusy, err), passing: answer.Op == wechat.OpExchange}
 	case wechat.ClassConfig:
 		return arrival{err: newError(ReasonConfig, err)}
 	case wechat.ClassBlocked:

@@ -63,7 +63,11 @@ func (f *flights) board(ctx context.Context, state string, work func(context.Con
 	fl, ok := f.byState[state]
 	if !ok {
 		workCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		fl = &flight{done: make(chan struct{}), cancel: cancel}
+		fl = &flight{
+			done:    make(chan struct{}),
+			arrival: arrival{err: newError(ReasonConfig, errGoroutineEnded)}, // until work returns
+			cancel:  cancel,
+		}
 		f.byState[state] = fl
 		go func() {
 			defer f.land(state, fl)
@@ -81,7 +85,7 @@ func (f *flights) land(state string, fl *flight) {
 	defer f.mu.Unlock()
 	fl.cancel()
 	if f.byState[state] == fl {
-		if fl.arrival.passing() {
+		if fl.arrival.passing {
 			delete(f.byState, state)
 		} else {
 			f.landed = append(f.landed, landed{state, time.Now()})
@@ -90,19 +94,17 @@ func (f *flights) land(state string, fl *flight) {
 	close(fl.done)
 }
 
-// contained turns a panic of a hook, and a hook that ends its goroutine, into a
-// result: nobody else would stop it from ending the process.
+// contained turns a panic of a hook into a result: nobody else would stop it
+// from ending the process.
 func contained(ctx context.Context, work func(context.Context) arrival) (came arrival) {
-	err := errGoroutineEnded
+	var err error
 	defer func() {
 		if err != nil {
 			came = arrival{err: newError(ReasonConfig, err)}
 		}
 	}()
 	defer containPanic("the sign-in", &err)
-	came = work(ctx)
-	err = nil
-	return came
+	return work(ctx)
 }
 
 func (f *flights) leave(state string, fl *flight) {

@@ -151,11 +151,11 @@ func (j *sessionJar) seenLately(r *http.Request, payload string, now time.Time) 
 			continue
 		}
 		mark, at, _ := strings.Cut(sealed, "\n")
-		seconds, err := strconv.ParseInt(at, 36, 64)
+		milliseconds, err := strconv.ParseInt(at, 36, 64)
 		if err != nil || mark != seenMark(payload) {
 			continue
 		}
-		ago := now.Sub(time.Unix(seconds, 0))
+		ago := now.Sub(time.UnixMilli(milliseconds))
 		if ago < j.idle && ago >= -clockSkew {
 			return true, ago >= j.idle/10
 		}
@@ -164,7 +164,7 @@ func (j *sessionJar) seenLately(r *http.Request, payload string, now time.Time) 
 }
 
 func (j *sessionJar) markSeen(w http.ResponseWriter, payload string) error {
-	sealed := seenMark(payload) + "\n" + strconv.FormatInt(time.Now().Unix(), 36)
+	sealed := seenMark(payload) + "\n" + strconv.FormatInt(time.Now().UnixMilli(), 36)
 	value, err := j.seenSealer.seal(j.seenName, sealed)
 	if err != nil {
 		return err
@@ -210,7 +210,7 @@ func (s session) withProfile(p wechat.Profile) session {
 	if len(s.user.AvatarURL) > maxAvatarURL {
 		s.user.AvatarURL = ""
 	}
-	if s.user.UnionID == "" {
+	if s.user.UnionID == "" && isOpenID(p.UnionID) {
 		s.user.UnionID = p.UnionID
 	}
 	return s
@@ -264,7 +264,8 @@ func parseSession(payload string) (session, bool) {
 	}, true
 }
 
-// isOpenID is the last line of defence against a session for nobody.
+// isOpenID is the last line of defence against a session for nobody. unionids
+// have the same form.
 func isOpenID(s string) bool {
 	return s != "" && len(s) <= 64 && strings.IndexFunc(s, notToken) < 0
 }

@@ -187,9 +187,9 @@ const attemptVersion = "1"
 // encode writes the attempt by position, a line each. No field but the last
 // can hold a line break, and no target does.
 func (a attempt) encode() string {
-	finished := int64(0)
+	finished := "00000000" // as long as a time, so that finish makes no cookie larger
 	if !a.finished.IsZero() {
-		finished = a.finished.UnixMilli()
+		finished = strconv.FormatInt(a.finished.UnixMilli(), 36)
 	}
 	return strings.Join([]string{
 		attemptVersion,
@@ -198,7 +198,7 @@ func (a attempt) encode() string {
 		string(a.flow),
 		string(a.scope),
 		strconv.FormatInt(a.issued.UnixMilli(), 36),
-		strconv.FormatInt(finished, 36),
+		finished,
 		strconv.Itoa(a.restarts),
 		strconv.Itoa(a.rounds),
 		a.target,
