@@ -1,0 +1,230 @@
+package wechatgate_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/wechat"
+	"github.com/wechatgate/wechatgate/wechattest"
+)
+
+// instanceEnv makes the test binary run one instance of a gated site instead of
+// the tests: its options, as JSON.
+const instanceEnv = "WECHATGATE_TEST_INSTANCE"
+
+func TestMain(m *testing.M) {
+	if settings := os.Getenv(instanceEnv); settings != "" {
+		if err := runInstance(settings); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// instanceSettings is what several machines with one site have in common, and
+// where this one listens.
+type instanceSettings struct {
+	Listen, BaseURL string
+	ID, Secret      string
+	Key             []byte
+	Endpoints       wechat.Endpoints
+}
+
+func runInstance(text string) error {
+	var s instanceSettings
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return err
+	}
+	gate, err := wechatgate.New(wechatgate.Options{
+		BaseURL:         s.BaseURL,
+		OfficialAccount: wechatgate.App{ID: s.ID, Secret: s.Secret},
+		SessionKeys:     [][]byte{s.Key},
+		Endpoints:       s.Endpoints,
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", s.Listen)
+	if err != nil {
+		return err
+	}
+	fmt.Println(listener.Addr())
+	server := &http.Server{Handler: gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u, _ := wechatgate.UserFromContext(r.Context())
+		fmt.Fprintf(w, "%s at %s", u.OpenID, r.URL.Path)
+	}))}
+	return server.Serve(listener)
+}
+
+// instance is one running process of the site.
+type instance struct {
+	settings instanceSettings
+	command  *exec.Cmd
+}
+
+// start returns when the process listens.
+func (i *instance) start(ctx context.Context) error {
+	text, err := json.Marshal(i.settings)
+	if err != nil {
+		return err
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	i.command = exec.CommandContext(ctx, binary)
+	i.command.Env = append(os.Environ(), instanceEnv+"="+string(text))
+	i.command.Stderr = os.Stderr
+	output, err := i.command.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := i.command.Start(); err != nil {
+		return err
+	}
+	address, err := bufio.NewReader(output).ReadString('\n')
+	i.settings.Listen = strings.TrimSpace(address) // again, after a restart
+	return err
+}
+
+// kill ends the process as a power failure does.
+func (i *instance) kill() {
+	_ = i.command.Process.Kill()
+	_ = i.command.Wait() // says that it was killed
+}
+
+// nextUpstream sends requests to the instances in turn and, as nginx does, to
+// the other one when the first gives no answer.
+type nextUpstream struct {
+	hosts [2]string
+	turn  atomic.Uint64
+}
+
+func (n *nextUpstream) RoundTrip(r *http.Request) (*http.Response, error) {
+	first := int(n.turn.Add(1) % 2)
+	var errs [2]error
+	for i := range n.hosts {
+		attempt := r.Clone(r.Context())
+		attempt.URL.Host = n.hosts[(first+i)%2]
+		response, err := http.DefaultTransport.RoundTrip(attempt)
+		if err == nil {
+			return response, nil
+		}
+		errs[i] = err
+	}
+	return nil, errors.Join(errs[:]...)
+}
+
+// Two processes with the same keys finish each other's sign-ins, while one of
+// them is killed and comes back.
+func TestInstancesFinishEachOthersSignIns(t *testing.T) {
+	const visitors = 200
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	balancer := &nextUpstream{}
+	var sessions, callbacks atomic.Int64
+	aQuarter, threeQuarters := make(chan struct{}), make(chan struct{})
+	proxy := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme = "http"
+			if r.In.URL.Path == "/wechat/callback" && callbacks.Add(1) == visitors/4 {
+				close(aQuarter)
+			}
+		},
+		Transport: balancer,
+		ModifyResponse: func(r *http.Response) error {
+			for _, c := range r.Cookies() {
+				if c.Name == "wechatgate" && c.Value != "" {
+					sessions.Add(1)
+				}
+			}
+			return nil
+		},
+	})
+	defer proxy.Close()
+	fake.Delay(wechat.OpExchange, 50*time.Millisecond) // so that callbacks are under way when it happens
+	options := fake.Options(proxy.URL)
+	var instances [2]*instance
+	for i := range instances {
+		instances[i] = &instance{settings: instanceSettings{
+			Listen:    "127.0.0.1:0",
+			BaseURL:   proxy.URL,
+			ID:        options.OfficialAccount.ID,
+			Secret:    options.OfficialAccount.Secret,
+			Key:       options.SessionKeys[0],
+			Endpoints: options.Endpoints,
+		}}
+		require.NoError(t, instances[i].start(t.Context()))
+		defer func() { instances[i].kill() }()
+		balancer.hosts[i] = instances[i].settings.Listen
+	}
+
+	var in atomic.Int64
+	var group errgroup.Group
+	for i := range visitors {
+		person := wechattest.Person{Name: fmt.Sprintf("visitor %d", i)}
+		want := fmt.Sprintf("%s at /page/%d", wechattest.OpenID(options.OfficialAccount.ID, person), i)
+		group.Go(func() error {
+			if i >= visitors*3/4 {
+				<-threeQuarters // these come when the instance is back
+			}
+			client := fake.BrowserAs(wechatgate.BrowserWeChat, person)
+			for range 2 { // signs in, and comes again
+				body, err := get(client, fmt.Sprintf("%s/page/%d", proxy.URL, i))
+				if err != nil {
+					return err
+				}
+				if body != want {
+					return fmt.Errorf("visitor %d sees %q", i, body)
+				}
+			}
+			in.Add(1)
+			return nil
+		})
+	}
+	<-aQuarter
+	instances[0].kill()
+	require.NoError(t, instances[0].start(t.Context()))
+	close(threeQuarters)
+	require.NoError(t, group.Wait())
+
+	assert.EqualValues(t, visitors, in.Load(), "none is lost")
+	assert.EqualValues(t, visitors, sessions.Load(), "none is in twice")
+	// A callback that died with its instance starts again, once.
+	t.Logf("%d visitors, %d sessions, %d exchanges", visitors, sessions.Load(), len(fake.Calls(wechat.OpExchange)))
+}
+
+func get(client *http.Client, address string) (string, error) {
+	r, err := http.NewRequest(http.MethodGet, address, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
+}
