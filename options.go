@@ -7,9 +7,11 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -259,15 +261,12 @@ func parseBaseURL(raw string, insecure bool) (baseURL, error) {
 		return fail("leave out the query")
 	case strings.Contains(raw, "#"):
 		return fail("leave out the fragment")
-	case u.RawPath != "" || u.Path != "" && path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") && u.Path != "/":
+	case u.RawPath != "" || !isCleanMount(strings.TrimSuffix(u.Path, "/")):
 		return fail("want a clean path without %% escapes of slashes, like /shop")
 	}
-	host := strings.ToLower(u.Host)
-	if strings.IndexFunc(host, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`"%<>\^`+"`{|}_", c) }) >= 0 {
-		return fail("host: want letters, digits, dots and hyphens; other letters in punycode (xn--…)")
-	}
-	if port := u.Port(); strings.HasSuffix(host, ":") || port == "0" {
-		return fail("the port is missing or 0")
+	host, ok := browserHost(u)
+	if !ok {
+		return fail("host: want letters, digits, dots and hyphens, and a port from 1 to 65535 if any; other letters in punycode (xn--…)")
 	}
 	if name := u.Hostname(); !isLoopback(name) && !insecure {
 		switch {
@@ -284,6 +283,49 @@ func parseBaseURL(raw string, insecure bool) (baseURL, error) {
 		mount:  strings.TrimSuffix(u.EscapedPath(), "/"),
 		secure: u.Scheme == "https",
 	}, nil
+}
+
+func isCleanMount(mount string) bool { return path.Clean(mount+"/x") == mount+"/x" }
+
+// browserHost returns the host and port as browsers write them, because Origin
+// and Referer are compared with it.
+func browserHost(u *url.URL) (host string, ok bool) {
+	host = strings.ToLower(u.Hostname())
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Zone() == "" {
+		host = ip.String()
+		if ip.Is6() {
+			host = "[" + host + "]"
+		}
+	} else if !isHostName(host) {
+		return "", false
+	}
+	if strings.HasSuffix(u.Host, ":") {
+		return "", false
+	}
+	if u.Port() == "" {
+		return host, true
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil || port == 0 {
+		return "", false
+	}
+	if u.Scheme == "https" && port == 443 || u.Scheme == "http" && port == 80 {
+		return host, true
+	}
+	return host + ":" + strconv.FormatUint(port, 10), true
+}
+
+// isHostName takes no name that ends in a number: browsers read 127.1 and 0x7f.1
+// as IP addresses.
+func isHostName(host string) bool {
+	label := ""
+	for label = range strings.SplitSeq(host, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return false
+		}
+	}
+	hex, isHex := strings.CutPrefix(label, "0x")
+	return strings.Trim(label, "0123456789") != "" && (!isHex || strings.Trim(hex, "0123456789abcdef") != "")
 }
 
 func isLoopback(host string) bool {
@@ -366,7 +408,7 @@ func (o Options) validateTimes() error {
 	if o.IdleTimeout != 0 && o.IdleTimeout < time.Second {
 		errs = append(errs, optionError("IdleTimeout", "is %v, want 0 (none), or a second or more", o.IdleTimeout))
 	}
-	if o.IdleTimeout > o.SessionLifetime {
+	if o.SessionLifetime >= time.Second && o.IdleTimeout > o.SessionLifetime {
 		errs = append(errs, optionError("IdleTimeout", "is longer than SessionLifetime, so it would do nothing"))
 	}
 	if o.SignedOutFor < time.Second {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 )
@@ -28,7 +29,7 @@ func newPublicMatcher(patterns []string) (*publicMatcher, error) {
 }
 
 func (m *publicMatcher) add(pattern string) (err error) {
-	_, pathPart, hasMethod := strings.Cut(pattern, " ")
+	method, pathPart, hasMethod := strings.Cut(pattern, " ")
 	if !hasMethod {
 		pathPart = pattern
 	}
@@ -42,6 +43,9 @@ func (m *publicMatcher) add(pattern string) (err error) {
 		}
 	}()
 	m.mux.Handle(pattern, public{})
+	if decoded, err := url.PathUnescape(pathPart); err != nil || method == http.MethodConnect || !isPlainPath(decoded, pathPart) {
+		return errors.New(`no request can match it: want a clean path without encoded slashes, "\", "#" and control characters, and not CONNECT`)
+	}
 	return nil
 }
 
@@ -54,7 +58,7 @@ func (public) ServeHTTP(http.ResponseWriter, *http.Request) {}
 // matches reports whether a request may pass without signing in. Only a path
 // that every program on the way reads alike can be public.
 func (m *publicMatcher) matches(r *http.Request) bool {
-	if m == nil || r.Method == http.MethodConnect || !isPlainPath(r) {
+	if m == nil || r.Method == http.MethodConnect || !isPlainPath(r.URL.Path, r.URL.RawPath) {
 		return false
 	}
 	handler, _ := m.mux.Handler(r)
@@ -62,15 +66,14 @@ func (m *publicMatcher) matches(r *http.Request) bool {
 	return ok
 }
 
-func isPlainPath(r *http.Request) bool {
-	p := r.URL.Path
+func isPlainPath(p, rawPath string) bool {
 	if !strings.HasPrefix(p, "/") || strings.IndexFunc(p, isControl) >= 0 || strings.ContainsAny(p, `\#`) {
 		return false
 	}
 	// RawPath is set where the path holds an encoded slash, among others.
-	if strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
+	if strings.Contains(strings.ToLower(rawPath), "%2f") {
 		return false
 	}
 	clean := path.Clean(p)
-	return p == clean || p == clean+"/"
+	return p == clean || clean != "/" && p == clean+"/"
 }
