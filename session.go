@@ -37,10 +37,11 @@ type sessionJar struct {
 
 // vault keeps one string for a browser, which shows a cookie for it.
 type vault interface {
-	// find offers every string that the request's cookies lead to, until
-	// accept says yes. An error means that the vault is out of order; cookies
-	// that lead nowhere are none.
-	find(r *http.Request, accept func(payload string) bool) error
+	// find returns what the request's session cookies lead to, passing over
+	// the first skip of them, and how many to skip to look further; 0 means
+	// that there is nothing more. An error means that the vault is out of
+	// order; cookies that lead nowhere are none.
+	find(r *http.Request, skip int) (payload string, next int, err error)
 	// replace destroys what the request's cookies lead to, keeps the payload
 	// under a new name, and returns the value for the cookie.
 	replace(r *http.Request, payload string) (cookieValue string, err error)
@@ -60,22 +61,24 @@ type visit struct {
 // read looks at the request alone, and never writes. An error means that
 // nobody can tell whether the visitor is signed in.
 func (j *sessionJar) read(r *http.Request) (visit, error) {
-	var v visit
 	if !hasCookie(r.Header, j.name) {
-		return v, nil
+		return visit{}, nil
 	}
 	now := time.Now()
-	err := j.vault.find(r, func(payload string) bool {
+	for skip := 0; ; {
+		payload, next, err := j.vault.find(r, skip)
+		if err != nil || next == 0 {
+			return visit{broken: err == nil}, err
+		}
+		skip = next
 		s, ok := parseSession(payload)
 		if !ok || !j.valid(s, now) {
-			return false
+			continue
 		}
-		v.session, v.payload = s, payload
-		v.signedIn, v.renew = j.seenLately(r, payload, now)
-		return v.signedIn
-	})
-	v.broken = err == nil && !v.signedIn
-	return v, err
+		if lately, renew := j.seenLately(r, payload, now); lately {
+			return visit{session: s, signedIn: true, payload: payload, renew: renew}, nil
+		}
+	}
 }
 
 // tidy writes the cookies that a visit asks for, if any.

@@ -18,13 +18,17 @@ type cookieVault struct {
 	name   string
 }
 
-func (v cookieVault) find(r *http.Request, accept func(string) bool) error {
+func (v cookieVault) find(r *http.Request, skip int) (payload string, next int, err error) {
+	n := 0
 	for value := range cookieValues(r.Header, v.name) {
-		if payload, ok := v.sealer.open(v.name, value); ok && accept(payload) {
-			return nil
+		if n++; n <= skip {
+			continue
+		}
+		if payload, ok := v.sealer.open(v.name, value); ok {
+			return payload, n, nil
 		}
 	}
-	return nil
+	return "", 0, nil
 }
 
 func (v cookieVault) replace(_ *http.Request, payload string) (string, error) {
@@ -55,11 +59,17 @@ var (
 	errStoreCookie  = errors.New("the Store set no cookie")
 )
 
-func (v storeVault) find(r *http.Request, accept func(string) bool) error {
-	return v.each(r, func(_ *http.Request, s *sessions.Session) (bool, error) {
-		payload, ok := s.Values[storeKey].(string)
-		return ok && accept(payload), nil
-	})
+func (v storeVault) find(r *http.Request, skip int) (payload string, next int, err error) {
+	for {
+		_, s, next, err := v.lookup(r, skip)
+		if err != nil || next == 0 {
+			return "", 0, err
+		}
+		if payload, ok := s.Values[storeKey].(string); ok {
+			return payload, next, nil
+		}
+		skip = next
+	}
 }
 
 // replace deletes first and creates then, on a request that shows no cookie: the
@@ -93,44 +103,41 @@ func (v storeVault) replace(r *http.Request, payload string) (string, error) {
 // destroy empties the session before it deletes it: the cookie with which
 // gorilla's CookieStore deletes is a valid session otherwise.
 func (v storeVault) destroy(r *http.Request) error {
-	return v.each(r, func(request *http.Request, s *sessions.Session) (bool, error) {
+	for skip := 0; ; {
+		request, s, next, err := v.lookup(r, skip)
+		if err != nil || next == 0 {
+			return err
+		}
 		s.Values = map[any]any{}
 		s.Options = v.options(-1)
-		_, err := v.save(request, s)
-		if meansNoSession(err) {
-			err = nil
+		if _, err := v.save(request, s); err != nil && !meansNoSession(err) {
+			return err
 		}
-		return false, err
-	})
+		skip = next
+	}
 }
 
-// each visits the sessions that the request's cookies lead to, each on a request
-// that shows this one cookie, because Stores look at the first one only.
-func (v storeVault) each(r *http.Request, do func(*http.Request, *sessions.Session) (stop bool, err error)) error {
-	lookups := 0
+// lookup returns the next session that the request's cookies lead to, on a
+// request that shows this one cookie, because Stores look at the first one only.
+func (v storeVault) lookup(r *http.Request, skip int) (request *http.Request, s *sessions.Session, next int, err error) {
+	n := 0
 	for value := range cookieValues(r.Header, v.name) {
-		if value == "" || len(v.name)+len(value) > maxCookie {
-			continue
+		if n++; n > maxStoreLookups {
+			break
 		}
-		if lookups++; lookups > maxStoreLookups {
-			return nil
+		if n <= skip || value == "" || len(v.name)+len(value) > maxCookie {
+			continue
 		}
 		request := withCookie(r, v.name+"="+value)
 		s, err := v.open(request)
-		if meansNoSession(err) {
-			continue
+		if err != nil && !meansNoSession(err) {
+			return nil, nil, 0, err
 		}
-		if err != nil {
-			return err
-		}
-		if s.IsNew {
-			continue
-		}
-		if stop, err := do(request, s); stop || err != nil {
-			return err
+		if err == nil && !s.IsNew {
+			return request, s, n, nil
 		}
 	}
-	return nil
+	return nil, nil, 0, nil
 }
 
 func (v storeVault) open(r *http.Request) (s *sessions.Session, err error) {
