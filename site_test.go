@@ -52,7 +52,7 @@ func newSite(t *testing.T, change ...func(*wechatgate.Options)) *site {
 	t.Cleanup(server.Close)
 	s.URL = server.URL
 	s.options = s.wechat.Options(server.URL)
-	s.options.Logger = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s.options.Logger = s.log.logger()
 	for _, f := range change {
 		f(&s.options)
 	}
@@ -101,6 +101,10 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
+}
+
+func (l *logBuffer) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 func (l *logBuffer) lines(part string) []string {

@@ -1,0 +1,324 @@
+package wechatgate_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/wechat"
+)
+
+// The tests of this file run on a clock of their own, without a network: WeChat
+// is a RoundTripper, and requests are handed to the gate.
+
+// silentAPI answers as WeChat's API does, after a while.
+type silentAPI struct {
+	wait  time.Duration // -1: for ever
+	calls atomic.Int64
+	drip  bool // the body comes a byte a second
+}
+
+func (a *silentAPI) RoundTrip(r *http.Request) (*http.Response, error) {
+	a.calls.Add(1)
+	if a.wait != 0 {
+		timeout := make(<-chan time.Time)
+		if a.wait > 0 {
+			timeout = time.After(a.wait)
+		}
+		select {
+		case <-timeout:
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
+	const answer = `{"access_token":"AT","expires_in":7200,"refresh_token":"RT","openid":"oPerson","scope":"snsapi_base"}`
+	var body io.Reader = strings.NewReader(answer)
+	if a.drip {
+		body = &drip{ctx: r.Context(), rest: answer}
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body), Request: r}, nil
+}
+
+type drip struct {
+	ctx  context.Context
+	rest string
+}
+
+func (d *drip) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(time.Second):
+	case <-d.ctx.Done():
+		return 0, d.ctx.Err()
+	}
+	if d.rest == "" {
+		return 0, io.EOF
+	}
+	n := copy(p[:1], d.rest)
+	d.rest = d.rest[n:]
+	return n, nil
+}
+
+// clockedSite is a gate on the test's clock.
+type clockedSite struct {
+	gate    *wechatgate.Gate
+	handler http.Handler
+	api     *silentAPI
+	log     *logBuffer
+}
+
+func newClockedSite(t *testing.T, change ...func(*wechatgate.Options)) *clockedSite {
+	t.Helper()
+	s := &clockedSite{api: &silentAPI{}, log: &logBuffer{}}
+	o := wechatgate.Options{
+		BaseURL:         "https://shop.example.com",
+		OfficialAccount: wechatgate.App{ID: "wx0123456789abcdef", Secret: "secret"},
+		SessionKeys:     [][]byte{[]byte("0123456789abcdef0123456789abcdef")},
+		HTTPClient:      &http.Client{Transport: s.api},
+		Logger:          s.log.logger(),
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	var err error
+	s.gate, err = wechatgate.New(o)
+	require.NoError(t, err)
+	s.handler = s.gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u, _ := wechatgate.UserFromContext(r.Context())
+		_, _ = io.WriteString(w, "hello "+u.OpenID)
+	}))
+	return s
+}
+
+// visitor is a browser whose cookies last as long as their Max-Age, unless it
+// keeps them all.
+type visitor struct {
+	*clockedSite
+	cookies map[string]string
+	ends    map[string]time.Time
+	keeps   bool
+}
+
+func (s *clockedSite) visitor() *visitor {
+	return &visitor{clockedSite: s, cookies: map[string]string{}, ends: map[string]time.Time{}}
+}
+
+func (v *visitor) get(ctx context.Context, target string) *httptest.ResponseRecorder {
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	r.Header = http.Header{"Accept": {"text/html"}, "User-Agent": {uaWeChat}}
+	for name, value := range v.cookies {
+		if v.keeps || time.Now().Before(v.ends[name]) {
+			r.AddCookie(&http.Cookie{Name: name, Value: value})
+		}
+	}
+	w := httptest.NewRecorder()
+	v.handler.ServeHTTP(w, r)
+	v.keep(w)
+	return w
+}
+
+func (v *visitor) keep(w *httptest.ResponseRecorder) {
+	for _, c := range w.Result().Cookies() {
+		v.cookies[c.Name], v.ends[c.Name] = c.Value, time.Now().Add(time.Duration(c.MaxAge)*time.Second)
+		if c.MaxAge < 0 {
+			delete(v.cookies, c.Name)
+		}
+	}
+}
+
+// leave begins a sign-in and returns the address that WeChat sends back to.
+func (v *visitor) leave(t *testing.T, target string) string {
+	t.Helper()
+	u, err := url.Parse(v.get(t.Context(), target).Header().Get("Location"))
+	require.NoError(t, err)
+	return "/wechat/callback?code=CODE&state=" + u.Query().Get("state")
+}
+
+func (v *visitor) signIn(t *testing.T) {
+	t.Helper()
+	w := v.get(t.Context(), v.leave(t, "/members"))
+	require.Equal(t, http.StatusSeeOther, w.Code, w.Body.String())
+}
+
+func (v *visitor) isIn(t *testing.T) bool {
+	t.Helper()
+	return strings.Contains(v.get(t.Context(), "/members").Body.String(), "hello oPerson")
+}
+
+func TestSilenceEndsAfterTenSeconds(t *testing.T) {
+	for name, api := range map[string]*silentAPI{"no answer": {wait: -1}, "a slow drip": {drip: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newClockedSite(t, func(o *wechatgate.Options) { o.HTTPClient = &http.Client{Transport: api} })
+				v := s.visitor()
+				back := v.leave(t, "/members")
+				start := time.Now()
+				w := v.get(t.Context(), back)
+				assert.Equal(t, http.StatusBadGateway, w.Code)
+				assert.Equal(t, wechat.Timeout, time.Since(start))
+				assert.EqualValues(t, 1, api.calls.Load(), "no second call with the code")
+				assert.Contains(t, s.log.String(), "deadline exceeded")
+				assert.Empty(t, v.cookies, "neither session nor attempt")
+			})
+		})
+	}
+}
+
+func TestVisitorWhoLeavesCancelsTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newClockedSite(t)
+		s.api.wait = 5 * time.Second
+		v := s.visitor()
+		back := v.leave(t, "/members")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		v.get(ctx, back)
+		synctest.Wait() // nothing is left running
+		assert.Equal(t, time.Second, time.Since(start))
+		assert.EqualValues(t, 1, s.api.calls.Load())
+		assert.NotContains(t, v.cookies, "__Host-wechatgate")
+	})
+}
+
+func TestFirstCallbackThatLeavesDoesNotFailTheSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newClockedSite(t)
+		s.api.wait = 5 * time.Second
+		first := s.visitor()
+		back := first.leave(t, "/members")
+		second := s.visitor()
+		for name, value := range first.cookies {
+			second.cookies[name], second.ends[name] = value, first.ends[name]
+		}
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			first.get(ctx, back)
+		}()
+		synctest.Wait()
+		w := second.get(t.Context(), back)
+		assert.Equal(t, http.StatusSeeOther, w.Code)
+		assert.Contains(t, second.cookies, "__Host-wechatgate")
+		assert.EqualValues(t, 1, s.api.calls.Load())
+	})
+}
+
+func TestAttemptLivesTenMinutes(t *testing.T) {
+	for name, row := range map[string]struct {
+		wait time.Duration
+		in   bool
+	}{"just in time": {10*time.Minute - time.Second, true}, "too late": {10*time.Minute + time.Second, false}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newClockedSite(t).visitor()
+				v.keeps = true // the cookie: the sealed time has to do
+				back := v.leave(t, "/members")
+				pass(row.wait)
+				v.get(t.Context(), back)
+				assert.Equal(t, row.in, v.isIn(t))
+			})
+		})
+	}
+}
+
+func TestSessionEndsAfterItsLifetime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newClockedSite(t, func(o *wechatgate.Options) { o.SessionLifetime = 2 * time.Hour })
+		v := s.visitor()
+		v.keeps = true
+		v.signIn(t)
+		for range 100 {
+			pass(72 * time.Second)
+			w := v.get(t.Context(), "/members")
+			if time.Since(startOfBubble()) < 2*time.Hour {
+				require.Equal(t, http.StatusOK, w.Code)
+				require.Empty(t, w.Header()["Set-Cookie"], "a page view renews nothing")
+			} else {
+				require.Equal(t, http.StatusFound, w.Code, "however busy the visitor was")
+			}
+		}
+	})
+}
+
+// pass lets time go by, in a bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
+// startOfBubble is when the clock of every synctest bubble starts.
+func startOfBubble() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+func TestIdleSessionsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newClockedSite(t, func(o *wechatgate.Options) { o.IdleTimeout = 10 * time.Minute })
+		v := s.visitor()
+		v.keeps = true
+		v.signIn(t)
+		renewals := 0
+		for range 60 { // half an hour, a request every 30 seconds
+			pass(30 * time.Second)
+			w := v.get(t.Context(), "/members")
+			require.Equal(t, http.StatusOK, w.Code)
+			renewals += len(w.Header()["Set-Cookie"])
+		}
+		assert.Equal(t, 30, renewals, "once in a tenth of the idle time")
+		seen := v.cookies["__Host-wechatgate-seen"]
+		pass(10*time.Minute + time.Second)
+		assert.False(t, v.isIn(t))
+
+		v.signIn(t)
+		v.cookies["__Host-wechatgate-seen"] = seen
+		assert.False(t, v.isIn(t), "another session's last-seen cookie")
+		v.signIn(t)
+		delete(v.cookies, "__Host-wechatgate-seen")
+		assert.False(t, v.isIn(t), "missing means idle")
+	})
+}
+
+func TestNoSilentSignInForADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newClockedSite(t).visitor()
+		v.signIn(t)
+		r := httptest.NewRequest(http.MethodPost, "/wechat/logout", nil)
+		w := httptest.NewRecorder()
+		v.handler.ServeHTTP(w, r)
+		clear(v.cookies)
+		v.keep(w)
+		assert.Equal(t, http.StatusUnauthorized, v.get(t.Context(), "/members").Code)
+		pass(24*time.Hour - time.Second)
+		assert.Equal(t, http.StatusUnauthorized, v.get(t.Context(), "/members").Code)
+		pass(2 * time.Second)
+		assert.Equal(t, http.StatusFound, v.get(t.Context(), "/members").Code)
+	})
+}
+
+func TestThousandFailuresLeaveNothingBehind(t *testing.T) {
+	s := newSite(t)
+	before := runtime.NumGoroutine()
+	for i := range 1000 {
+		s.wechat.AnswerNext(wechat.OpExchange, []http.HandlerFunc{
+			hangUp,
+			func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
+			func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) },
+			func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"errcode":99999}`) },
+		}[i%4])
+	}
+	b := newBrowser(t, uaWeChat)
+	for s.calls(wechat.OpExchange) < 1000 {
+		b.open(fmt.Sprintf("%s/members/%d", s.URL, s.calls(wechat.OpExchange)))
+	}
+	b.transport.CloseIdleConnections()
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+10 }, 10*time.Second, 10*time.Millisecond,
+		"goroutines, and with them connections, are left")
+}
