@@ -81,6 +81,35 @@ func isPhone(lowerUA string) bool {
 	return false
 }
 
+// Flow is a way to sign in.
+type Flow string
+
+const (
+	FlowDefault         Flow = ""                 // the gate chooses, by browser and apps
+	FlowOfficialAccount Flow = "official-account" // inside WeChat, silently
+	FlowQR              Flow = "qr"               // by QR code, with the website app
+	FlowOpenInWeChat    Flow = "open-in-wechat"   // a page that says to open WeChat
+
+	flowUnsupported Flow = "unsupported" // no app serves this browser
+)
+
+// chooseFlow is the table of who signs in how. phone tells WeCom on a phone from
+// WeCom on a computer.
+func chooseFlow(b Browser, phone, officialAccount, website bool) Flow {
+	switch {
+	case b.InWeChat() && officialAccount:
+		return FlowOfficialAccount
+	case b == BrowserWeChat || b == BrowserMiniProgram:
+		// A code on the screen of the phone that has to scan it is no use.
+		return flowUnsupported
+	case b == BrowserMobile || b == BrowserWeCom && phone:
+		return FlowOpenInWeChat
+	case website:
+		return FlowQR
+	}
+	return FlowOpenInWeChat
+}
+
 // isNavigation reports whether a person is looking at this request, so that it
 // makes sense to send them to sign in: it is a page for the top window, and not
 // fetched in advance. Requests of scripts, images and frames are answered 401.

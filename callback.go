@@ -175,16 +175,6 @@ func (g *Gate) restart(w http.ResponseWriter, r *http.Request, a attempt, cause 
 	})
 }
 
-// arrival is what came of a code.
-type arrival struct {
-	session  session
-	target   string
-	err      *Error
-	restart  bool // a new code may help
-	codeUsed bool
-	passing  bool // the same code may still succeed
-}
-
 // exchange asks WeChat and the site who the visitor is. It runs once for all
 // callbacks of an attempt, and r's context does not end with any one of them.
 func (g *Gate) exchange(r *http.Request, a attempt, code string) arrival {

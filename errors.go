@@ -70,17 +70,6 @@ func (r Reason) status() int {
 	return http.StatusInternalServerError
 }
 
-// retryAfter is how many seconds from now another try may succeed, or 0.
-func (e *Error) retryAfter() int {
-	switch {
-	case errors.Is(e, errNoSessionStays):
-		return int(finishedLifetime.Seconds())
-	case e.Status == http.StatusServiceUnavailable:
-		return 5
-	}
-	return 0
-}
-
 // containPanic, deferred, turns a panic of somebody else's code into an error
 // that names the place. What was panicked with stays out of it: nobody knows
 // what it holds.

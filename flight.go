@@ -33,6 +33,16 @@ type flight struct {
 	cancel  context.CancelFunc
 }
 
+// arrival is what came of a code.
+type arrival struct {
+	session  session
+	target   string
+	err      *Error
+	restart  bool // a new code may help
+	codeUsed bool
+	passing  bool // the same code may still succeed
+}
+
 type landed struct {
 	state string
 	at    time.Time

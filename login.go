@@ -10,35 +10,6 @@ import (
 	"github.com/wechatgate/wechatgate/wechat"
 )
 
-// Flow is a way to sign in.
-type Flow string
-
-const (
-	FlowDefault         Flow = ""                 // the gate chooses, by browser and apps
-	FlowOfficialAccount Flow = "official-account" // inside WeChat, silently
-	FlowQR              Flow = "qr"               // by QR code, with the website app
-	FlowOpenInWeChat    Flow = "open-in-wechat"   // a page that says to open WeChat
-
-	flowUnsupported Flow = "unsupported" // no app serves this browser
-)
-
-// chooseFlow is the table of who signs in how. phone tells WeCom on a phone from
-// WeCom on a computer.
-func chooseFlow(b Browser, phone, officialAccount, website bool) Flow {
-	switch {
-	case b.InWeChat() && officialAccount:
-		return FlowOfficialAccount
-	case b == BrowserWeChat || b == BrowserMiniProgram:
-		// A code on the screen of the phone that has to scan it is no use.
-		return flowUnsupported
-	case b == BrowserMobile || b == BrowserWeCom && phone:
-		return FlowOpenInWeChat
-	case website:
-		return FlowQR
-	}
-	return FlowOpenInWeChat
-}
-
 // flow chooses for a request. The User-Agent opens no door here: whoever lies
 // about it gets a way to sign in that does not work.
 func (g *Gate) flow(r *http.Request) Flow {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,11 +42,11 @@ type Gate struct {
 // It does not call WeChat; see [Gate.CheckConfig].
 func New(options Options) (*Gate, error) {
 	o := options.withDefaults()
-	if err := o.validate(); err != nil {
+	public, err := newPublicMatcher(o.Public)
+	if err := errors.Join(o.validate(), err); err != nil {
 		return nil, err
 	}
 	base, _ := parseBaseURL(o.BaseURL, o.InsecureBaseURL)
-	public, _ := newPublicMatcher(o.Public)
 	sameOrigin := http.NewCrossOriginProtection()
 	if err := sameOrigin.AddTrustedOrigin(base.origin); err != nil {
 		return nil, optionError("BaseURL", "%w", err)
@@ -80,9 +81,18 @@ func New(options Options) (*Gate, error) {
 		flights:    newFlights(),
 		sameOrigin: sameOrigin,
 		page:       o.Page,
-		openOrigin: o.Endpoints.Open,
+		openOrigin: originOf(o.Endpoints.Open),
 		signedOut:  name + "-signed-out",
 	}, nil
+}
+
+// originOf returns the origin of an address that was found to be one.
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // Require lets a request through when its visitor is signed in, with the [User]
@@ -201,13 +211,6 @@ func (g *Gate) User(r *http.Request) (User, error) {
 	return v.user, nil
 }
 
-const (
-	pathLogin     = "login"
-	pathCallback  = "callback"
-	pathLogout    = "logout"
-	pathSignedOut = "signed-out"
-)
-
 // serveOwn answers requests for the gate's own pages, and reports whether this
 // was one.
 func (g *Gate) serveOwn(w http.ResponseWriter, r *http.Request) bool {
@@ -317,7 +320,7 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 		level = slog.LevelError
 	}
 	g.record(r, level, "sign-in failed", append(attrs, f.attrs...)...)
-	if seconds := f.err.retryAfter(); seconds > 0 {
+	if seconds := retryAfter(f.err); seconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 	}
 	if !strings.HasPrefix(r.URL.Path, g.options.Prefix) && !isNavigation(r) {
@@ -334,6 +337,17 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 		p.SignInURL = g.targets.signIn(f.target)
 	}
 	g.showPage(w, r, p)
+}
+
+// retryAfter is how many seconds from now another try may succeed, or 0.
+func retryAfter(err *Error) int {
+	switch {
+	case errors.Is(err, errNoSessionStays):
+		return int(finishedLifetime.Seconds())
+	case err.Status == http.StatusServiceUnavailable:
+		return 5
+	}
+	return 0
 }
 
 // unauthorized answers a request that no person looks at.

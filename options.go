@@ -216,13 +216,11 @@ func (o Options) withDefaults() Options {
 // would be right. It expects defaults to be filled in.
 func (o Options) validate() error {
 	_, baseErr := parseBaseURL(o.BaseURL, o.InsecureBaseURL)
-	_, publicErr := newPublicMatcher(o.Public)
 	return errors.Join(
 		baseErr,
 		o.validateApps(),
 		o.validateKeys(),
 		o.validatePaths(),
-		publicErr,
 		o.validateTimes(),
 		validateCookieName(o.CookieName),
 		validateEndpoint("Endpoints.Open", o.Endpoints.Open),

@@ -63,9 +63,9 @@ const (
 	pageFragment PageName = "fragment"
 )
 
-// frameLifetime is how long the QR code of PageSignIn is offered: the ten minutes
-// of an attempt, less the time to scan and confirm at the very end.
-const frameLifetime = 9*time.Minute + 30*time.Second
+// frameLifetime is how long the QR code of PageSignIn is offered: as long as the
+// attempt lives, less the time to confirm a scan at the very end.
+const frameLifetime = attemptLifetime - 30*time.Second
 
 // showPage answers with a page: the site's own, or the built-in one. The caller
 // has set the headers that all answers of the gate have.
@@ -267,7 +267,7 @@ func quality(parameter string) float64 {
 	}
 	value, found := strings.CutPrefix(strings.ToLower(parameter), "q=")
 	q, err := strconv.ParseFloat(value, 64)
-	if !found || err != nil || !(q >= 0 && q <= 1) { // NaN, too
+	if !found || err != nil || q > 1 { // less than 0, or NaN, never wins
 		return 0
 	}
 	return q

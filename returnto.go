@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"path"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +12,14 @@ import (
 // A longer one shrinks to its path, a longer path to "/": it has to travel in a
 // cookie, and a request's cookies have to stay far below 8 KB.
 const maxTarget = 1500
+
+// The gate's own paths, below Options.Prefix.
+const (
+	pathLogin     = "login"
+	pathCallback  = "callback"
+	pathLogout    = "logout"
+	pathSignedOut = "signed-out"
+)
 
 // targets decides where a visitor may be sent. A target is a path below BaseURL
 // with an optional query and fragment; it always begins with one slash.
@@ -49,13 +57,14 @@ func (t targets) localTarget(raw string) string {
 	return "/"
 }
 
-// leavesSite reports whether a path belongs to the gate, or climbs out of the
-// mount path. Encoded dots, slashes and backslashes count: some programs on the
-// way decode them.
+// leavesSite reports whether a path belongs to the gate, or could climb out of
+// the mount path. Encoded dots, slashes and backslashes count: some programs on
+// the way decode them. A ".." after two slashes is one thing to a browser and
+// another to path.Clean, and no browser sends any, so none is taken.
 func (t targets) leavesSite(decodedPath string) bool {
-	relative := path.Clean("." + strings.ReplaceAll(decodedPath, `\`, "/"))
-	return relative == ".." || strings.HasPrefix(relative, "../") ||
-		strings.HasPrefix("/"+relative+"/", t.prefix)
+	segments := strings.FieldsFunc(decodedPath, func(c rune) bool { return c == '/' || c == '\\' })
+	return slices.Contains(segments, ".") || slices.Contains(segments, "..") ||
+		strings.HasPrefix("/"+strings.Join(segments, "/")+"/", t.prefix)
 }
 
 // ofRequest returns the page that a request asks for. A form that was posted is

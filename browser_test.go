@@ -1,0 +1,241 @@
+package wechatgate
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// userAgents are what browsers really say, and what the gate makes of it.
+func userAgents() []struct {
+	name      string
+	userAgent string
+	browser   Browser
+	phone     bool // tells WeCom on a phone from WeCom on a computer
+} {
+	return []struct {
+		name      string
+		userAgent string
+		browser   Browser
+		phone     bool
+	}{
+		{"WeChat on Android", "Mozilla/5.0 (Linux; Android 14; 23127PN0CC Build/UKQ1.230804.001; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/126.0.6478.188 Mobile Safari/537.36 XWEB/1260117 MMWEBSDK/20240404 MMWEBID/8311 MicroMessenger/8.0.49.2600(0x2800315A) WeChat/arm64 Weixin NetType/WIFI Language/zh_CN ABI/arm64", BrowserWeChat, true},
+		{"WeChat on an Android tablet", "Mozilla/5.0 (Linux; Android 13; SM-X700 Build/TP1A.220624.014; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/116.0.0.0 Safari/537.36 XWEB/1160065 MMWEBSDK/20231002 MicroMessenger/8.0.43.2480(0x28002B35) WeChat/arm64 Weixin NetType/WIFI Language/en ABI/arm64", BrowserWeChat, true},
+		{"WeChat on an iPhone", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 MicroMessenger/8.0.50(0x1800323d) NetType/WIFI Language/zh_CN", BrowserWeChat, true},
+		{"WeChat on an iPad", "Mozilla/5.0 (iPad; CPU OS 16_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 MicroMessenger/8.0.42(0x18002a2a) NetType/WIFI Language/zh_CN", BrowserWeChat, true},
+		{"WeChat on HarmonyOS", "Mozilla/5.0 (Phone; OpenHarmony 5.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/114.0.0.0 Safari/537.36 ArkWeb/4.1.6.1 Mobile XWEB/1140 MMWEBSDK/20241202 MicroMessenger/8.0.6.33(0x28000653) Weixin NetType/WIFI Language/zh_CN", BrowserWeChat, true},
+		{"WeChat in capital letters", "MOZILLA/5.0 (LINUX; ANDROID 14) MICROMESSENGER/8.0.49", BrowserWeChat, true},
+		{"WeChat's developer tools", "Mozilla/5.0 (iPhone; CPU iPhone OS 13_2_3 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/13.0.3 Mobile/15E148 Safari/604.1 wechatdevtools/1.06.2401020 MicroMessenger/8.0.5 Language/zh_CN webview/16999", BrowserWeChat, true},
+		{"an Android page that says MiniProgramEnv", "Mozilla/5.0 (Linux; Android 12; M2102K1C Build/SKQ1.211006.001; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/86.0.4240.99 XWEB/4317 MMWEBSDK/20220505 Mobile Safari/537.36 MMWEBID/2529 MicroMessenger/8.0.23.2160(0x28001757) WeChat/arm64 Weixin NetType/WIFI Language/zh_CN ABI/arm64 MiniProgramEnv/android", BrowserWeChat, true},
+
+		{"WeChat on Windows, old", "Mozilla/5.0 (Windows NT 6.1; WOW64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/53.0.2785.116 Safari/537.36 QBCore/4.0.1301.400 QQBrowser/9.0.2524.400 Mozilla/5.0 (Windows NT 6.1; WOW64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/81.0.4044.138 Safari/537.36 NetType/WIFI MicroMessenger/7.0.20.1781(0x6700143B) WindowsWechat", BrowserWeChatDesktop, false},
+		{"WeChat on Windows, 3.9", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/116.0.0.0 Safari/537.36 NetType/WIFI MicroMessenger/7.0.20.1781(0x6700143B) WindowsWechat(0x63090a13) XWEB/8555 Flue", BrowserWeChatDesktop, false},
+		{"WeChat on Windows, 4", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/132.0.0.0 Safari/537.36 NetType/WIFI MicroMessenger/7.0.20.1781(0x6700143B) UnifiedPCWindowsWechat(0xf254032b) XWEB/13655 Flue", BrowserWeChatDesktop, false},
+		{"a mini-program's own page on Windows", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/116.0.0.0 Safari/537.36 MicroMessenger/7.0.20.1781(0x6700143B) NetType/WIFI MiniProgramEnv/Windows WindowsWechat/WMPF WindowsWechat(0x63090a13) XWEB/8555", BrowserWeChatDesktop, false},
+		{"WeChat on a Mac, old", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) MicroMessenger/6.8.0(0x16080000) MacWechat/3.8.4(0x13080410) NetType/WIFI WindowsWechat", BrowserWeChatDesktop, false},
+		{"WeChat on a Mac, 3.8", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/107.0.0.0 Safari/537.36 MicroMessenger/6.8.0(0x16080000) NetType/WIFI MacWechat/3.8.7(0x13080712) XWEB/1191 Flue", BrowserWeChatDesktop, false},
+		{"WeChat on a Mac, 4", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/132.0.0.0 Safari/537.36 NetType/WIFI MicroMessenger/6.8.0(0x16080000) UnifiedPCMacWechat(0xf2640328) XWEB/14304 Flue", BrowserWeChatDesktop, false},
+		{"WeChat on Linux, old", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/98.0.4758.82 Safari/537.36 MicroMessenger/7.0.4.501 NetType/WIFI WindowsWechat", BrowserWeChatDesktop, false},
+		{"WeChat on Linux, 4", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 NetType/WIFI MicroMessenger/7.0.20.1781(0x6700143B) UnifiedPCLinuxWechat(0xf2640320) XWEB/1260", BrowserWeChatDesktop, false},
+
+		{"a mini-program on an iPhone", "Mozilla/5.0 (iPhone; CPU iPhone OS 15_2 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 MicroMessenger/8.0.16(0x1800103a) NetType/WIFI Language/zh_CN miniProgram/wx0123456789abcdef", BrowserMiniProgram, true},
+		{"a mini-program on Android", "Mozilla/5.0 (Linux; Android 12; M2102K1C; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/86.0.4240.99 XWEB/4317 MMWEBSDK/20220505 Mobile Safari/537.36 MMWEBID/2529 MicroMessenger/8.0.23.2160(0x28001757) WeChat/arm64 Weixin NetType/WIFI Language/zh_CN ABI/arm64 MiniProgramEnv/android miniProgram/wx0123456789abcdef", BrowserMiniProgram, true},
+		{"a mini-program that only says so", "Mozilla/5.0 (Linux; Android 9; wv) Version/4.0 Chrome/78.0 Mobile Safari/537.36 MicroMessenger/7.0.22 NetType/4G Language/zh_CN ABI/arm64 miniProgram", BrowserMiniProgram, true},
+		{"a mini-program on Windows", "Mozilla/5.0 (Windows NT 10.0; WOW64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/98.0 Safari/537.36 MicroMessenger/7.0.20.1781(0x6700143B) NetType/WIFI MiniProgramEnv/Windows WindowsWechat/WMPF miniProgram/wx0123456789abcdef", BrowserMiniProgram, false},
+
+		{"WeCom on Android", "Mozilla/5.0 (Linux; Android 13; V2183A Build/TP1A.220624.014; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/111.0 Mobile Safari/537.36 wxwork/4.1.20 ColorScheme/Light wxworklog MicroMessenger/7.0.1 appname/wxwork NetType/WIFI Language/zh Lang/zh", BrowserWeCom, true},
+		{"WeCom on an iPhone", "Mozilla/5.0 (iPhone; CPU iPhone OS 16_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 wxwork/4.1.8 MicroMessenger/7.0.1 Language/zh ColorScheme/Light", BrowserWeCom, true},
+		{"WeCom on Windows", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/108.0.5359.220 Safari/537.36 wxwork/4.1.16 (MicroMessenger/6.2) WindowsWechat  MailPlugin_Electron WeMail embeddisk wwmver/3.26.16.603", BrowserWeCom, false},
+		{"WeCom on a Mac", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) wxwork/4.1.12 (MicroMessenger/6.2) WeChat/2.0.4 MacWechat", BrowserWeCom, false},
+		{"a mini-program in WeCom", "Mozilla/5.0 (iPhone; CPU iPhone OS 16_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 wxwork/4.1.8 MicroMessenger/7.0.1 Language/zh miniProgram/wx0123456789abcdef", BrowserWeCom, true},
+
+		{"Chrome on Android", "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36", BrowserMobile, true},
+		{"Chrome on an Android tablet", "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36", BrowserMobile, true},
+		{"Chrome on an iPhone", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_7 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) CriOS/130.0.6723.37 Mobile/15E148 Safari/604.1", BrowserMobile, true},
+		{"Safari on an iPhone", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1", BrowserMobile, true},
+		{"Firefox on Android", "Mozilla/5.0 (Android 14; Mobile; rv:131.0) Gecko/131.0 Firefox/131.0", BrowserMobile, true},
+		{"UC Browser", "Mozilla/5.0 (Linux; U; Android 12; zh-CN; PEGM00 Build/SKQ1.210216.001) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/100.0.4896.58 UCBrowser/16.2.8.1304 Mobile Safari/537.36", BrowserMobile, true},
+		{"QQ Browser", "Mozilla/5.0 (Linux; U; Android 13; zh-cn; 2211133C Build/TKQ1.220905.001) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/109.0.5414.86 MQQBrowser/14.8 Mobile Safari/537.36 COVC/046517", BrowserMobile, true},
+		{"Huawei's browser on HarmonyOS", "Mozilla/5.0 (Phone; OpenHarmony 5.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/114.0.0.0 Safari/537.36 ArkWeb/4.1.6.1 Mobile HuaweiBrowser/5.0.4.300", BrowserMobile, true},
+		{"HarmonyOS without the word Mobile", "Mozilla/5.0 (Tablet; OpenHarmony 5.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/114.0.0.0 Safari/537.36 ArkWeb/4.1.6.1", BrowserMobile, true},
+		{"a phone that says no more", "Mozilla/5.0 (Phone; 1.0)", BrowserMobile, true},
+		{"Googlebot for phones", "Mozilla/5.0 (Linux; Android 6.0.1; Nexus 5X Build/MMB29P) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", BrowserMobile, true},
+
+		{"Chrome on Windows", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36", BrowserDesktop, false},
+		{"Edge on Windows", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36 Edg/130.0.0.0", BrowserDesktop, false},
+		{"Safari on a Mac", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Safari/605.1.15", BrowserDesktop, false},
+		{"Firefox on Linux", "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0", BrowserDesktop, false},
+		{"QQ Browser on Windows", "Mozilla/5.0 (Windows NT 10.0; WOW64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/94.0.4606.71 Safari/537.36 Core/1.94.225.400 QQBrowser/12.2.5544.400", BrowserDesktop, false},
+		{"Googlebot", "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", BrowserDesktop, false},
+		{"curl", "curl/8.5.0", BrowserDesktop, false},
+		{"nothing", "", BrowserDesktop, false},
+		{"a page about WeChat's browser", "Mozilla/5.0 (X11; Linux x86_64) MicroMessenger", BrowserDesktop, false},
+	}
+}
+
+func TestClassifyBrowser(t *testing.T) {
+	for _, row := range userAgents() {
+		t.Run(row.name, func(t *testing.T) {
+			assert.Equal(t, row.browser, ClassifyBrowser(row.userAgent))
+			assert.Equal(t, row.phone, isPhone(strings.ToLower(row.userAgent)))
+		})
+	}
+}
+
+func TestInWeChat(t *testing.T) {
+	for browser, in := range map[Browser]bool{
+		BrowserWeChat: true, BrowserWeChatDesktop: true, BrowserMiniProgram: true,
+		BrowserWeCom: false, BrowserMobile: false, BrowserDesktop: false, "": false,
+	} {
+		assert.Equal(t, in, browser.InWeChat(), browser)
+	}
+}
+
+func FuzzClassifyBrowser(f *testing.F) {
+	for _, row := range userAgents() {
+		f.Add(row.userAgent)
+	}
+	f.Fuzz(func(t *testing.T, userAgent string) {
+		browser := ClassifyBrowser(userAgent)
+		assert.Contains(t, []Browser{BrowserWeChat, BrowserWeChatDesktop, BrowserMiniProgram, BrowserWeCom, BrowserMobile, BrowserDesktop}, browser)
+
+		says := func(word string) bool { return strings.Contains(strings.ToLower(userAgent), word) }
+		assert.Equal(t, says("wxwork/"), browser == BrowserWeCom, "WeCom is told first, and by one word")
+		if browser.InWeChat() {
+			assert.True(t, says("micromessenger/") || says("miniprogram"))
+			assert.False(t, says("wxwork/"))
+		}
+		if browser == BrowserWeChatDesktop || browser == BrowserDesktop {
+			assert.False(t, isPhone(strings.ToLower(userAgent)))
+		}
+		// Letters that have another case outside of ASCII only (K for k) may
+		// change what is said; ASCII must not.
+		if utf8.RuneCountInString(userAgent) == len(userAgent) {
+			assert.Equal(t, browser, ClassifyBrowser(strings.ToUpper(userAgent)))
+		}
+	})
+}
+
+// TestChooseFlow is the table of section "who gets which flow", all of it.
+func TestChooseFlow(t *testing.T) {
+	const (
+		official    = FlowOfficialAccount
+		code        = FlowQR
+		open        = FlowOpenInWeChat
+		unsupported = flowUnsupported
+	)
+	for _, row := range []struct {
+		who     string
+		browser Browser
+		phone   bool
+		// What is set: both apps, the official account, the website app.
+		both, officialOnly, websiteOnly Flow
+	}{
+		{"WeChat on a phone", BrowserWeChat, true, official, official, unsupported},
+		{"WeChat's developer tools on a computer", BrowserWeChat, false, official, official, unsupported},
+		{"a mini-program on a phone", BrowserMiniProgram, true, official, official, unsupported},
+		{"a mini-program on a computer", BrowserMiniProgram, false, official, official, unsupported},
+		{"WeChat on a computer", BrowserWeChatDesktop, false, official, official, code},
+		{"a computer", BrowserDesktop, false, code, open, code},
+		{"WeCom on a computer", BrowserWeCom, false, code, open, code},
+		{"a phone", BrowserMobile, true, open, open, open},
+		{"WeCom on a phone", BrowserWeCom, true, open, open, open},
+	} {
+		t.Run(row.who, func(t *testing.T) {
+			assert.Equal(t, row.both, chooseFlow(row.browser, row.phone, true, true), "both apps are set")
+			assert.Equal(t, row.officialOnly, chooseFlow(row.browser, row.phone, true, false), "an official account is set")
+			assert.Equal(t, row.websiteOnly, chooseFlow(row.browser, row.phone, false, true), "a website app is set")
+		})
+	}
+}
+
+func TestIsNavigation(t *testing.T) {
+	const (
+		page      = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+		anything  = "*/*"
+		xhr       = "XMLHttpRequest"
+		wechatApp = "com.tencent.mm"
+	)
+	type header map[string]string
+	for _, row := range []struct {
+		request string
+		method  string
+		header  header
+		want    bool
+	}{
+		// With fetch metadata, as browsers send it to https and to localhost.
+		{"a page", http.MethodGet, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": page}, true},
+		{"a page asked for with HEAD", http.MethodHead, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, true},
+		{"a form", http.MethodPost, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": page}, true},
+		{"a page whose mode alone is told", http.MethodGet, header{"Sec-Fetch-Mode": "navigate"}, true},
+		{"a page whose destination alone is told", http.MethodGet, header{"Sec-Fetch-Dest": "document"}, true},
+		{"a page in Android's WeChat", http.MethodGet, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "X-Requested-With": wechatApp, "Accept": page}, true},
+		{"a page that accepts no HTML", http.MethodGet, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": anything}, true},
+		{"fetch", http.MethodGet, header{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Accept": anything}, false},
+		{"fetch that accepts HTML", http.MethodGet, header{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Accept": page}, false},
+		{"fetch of the same origin", http.MethodPost, header{"Sec-Fetch-Mode": "same-origin", "Sec-Fetch-Dest": "empty", "Accept": page}, false},
+		{"fetch without CORS", http.MethodPost, header{"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "empty", "Accept": page}, false},
+		{"XMLHttpRequest", http.MethodGet, header{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "X-Requested-With": xhr, "Accept": page}, false},
+		{"an image", http.MethodGet, header{"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image", "Accept": "image/avif,image/webp,*/*;q=0.8"}, false},
+		{"an image whose destination alone is told", http.MethodGet, header{"Sec-Fetch-Dest": "image", "Accept": page}, false},
+		{"a favicon", http.MethodGet, header{"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, false},
+		{"a script", http.MethodGet, header{"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script", "Accept": anything}, false},
+		{"a style sheet", http.MethodGet, header{"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "style", "Accept": "text/css,*/*;q=0.1"}, false},
+		{"an iframe", http.MethodGet, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe", "Accept": page}, false},
+		{"a frame", http.MethodGet, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "frame", "Accept": page}, false},
+		{"an object", http.MethodGet, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "object", "Accept": page}, false},
+		{"an EventSource", http.MethodGet, header{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Accept": "text/event-stream"}, false},
+		{"a WebSocket", http.MethodGet, header{"Sec-Fetch-Mode": "websocket", "Sec-Fetch-Dest": "empty", "Upgrade": "websocket", "Connection": "Upgrade"}, false},
+		{"a service worker", http.MethodGet, header{"Sec-Fetch-Mode": "same-origin", "Sec-Fetch-Dest": "serviceworker", "Service-Worker": "script", "Accept": anything}, false},
+		{"a page fetched by a service worker", http.MethodGet, header{"Sec-Fetch-Mode": "same-origin", "Sec-Fetch-Dest": "document", "Accept": page}, false},
+		{"a beacon", http.MethodPost, header{"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "empty", "Accept": anything}, false},
+		{"a manifest", http.MethodGet, header{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "manifest", "Accept": anything}, false},
+		{"a preflight", http.MethodOptions, header{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Access-Control-Request-Method": "PUT"}, false},
+		{"a page with another method", http.MethodPut, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": page}, false},
+		{"a prefetch", http.MethodGet, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Purpose": "prefetch", "Accept": page}, false},
+		{"a prerender", http.MethodGet, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Purpose": "prefetch;prerender", "Accept": page}, false},
+		{"a prefetch through a proxy", http.MethodGet, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Purpose": "prefetch;anonymous-client-ip", "Accept": page}, false},
+		{"an old Chromium's prefetch", http.MethodGet, header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Purpose": "prefetch", "Accept": page}, false},
+
+		// Without fetch metadata: plain http, older browsers and WebViews.
+		{"an old browser's page", http.MethodGet, header{"Accept": page}, true},
+		{"an old browser's page asked for with HEAD", http.MethodHead, header{"Accept": page}, true},
+		{"an old browser's form", http.MethodPost, header{"Accept": page}, true},
+		{"an old browser's page, in capital letters", http.MethodGet, header{"Accept": "TEXT/HTML"}, true},
+		{"an old Android's page in WeChat", http.MethodGet, header{"Accept": page, "X-Requested-With": wechatApp}, true},
+		{"an old browser's fetch", http.MethodGet, header{"Accept": anything}, false},
+		{"an old browser's fetch of JSON", http.MethodGet, header{"Accept": "application/json, text/plain, */*"}, false},
+		{"an old browser's XMLHttpRequest", http.MethodGet, header{"Accept": page, "X-Requested-With": xhr}, false},
+		{"an old browser's XMLHttpRequest in small letters", http.MethodGet, header{"Accept": page, "X-Requested-With": "xmlhttprequest"}, false},
+		{"an old browser's image", http.MethodGet, header{"Accept": "image/png,image/*;q=0.8,*/*;q=0.5"}, false},
+		{"an old browser's script", http.MethodGet, header{"Accept": anything}, false},
+		{"an old browser's EventSource", http.MethodGet, header{"Accept": "text/event-stream"}, false},
+		{"an old browser's WebSocket", http.MethodGet, header{"Upgrade": "websocket", "Connection": "Upgrade"}, false},
+		{"an old browser's favicon", http.MethodGet, header{"Accept": "image/webp,*/*"}, false},
+		{"an old browser's prefetch", http.MethodGet, header{"Accept": page, "Purpose": "prefetch"}, false},
+		{"an old Firefox's prefetch", http.MethodGet, header{"Accept": page, "X-Moz": "prefetch"}, false},
+		{"an old Safari's preview", http.MethodGet, header{"Accept": page, "Purpose": "preview"}, false},
+		{"a program", http.MethodGet, header{}, false},
+		{"a program's POST", http.MethodPost, header{"Accept": anything, "Content-Type": "application/json"}, false},
+		{"a program's DELETE", http.MethodDelete, header{"Accept": page}, false},
+		{"an empty mode", http.MethodGet, header{"Sec-Fetch-Mode": "", "Sec-Fetch-Dest": "", "Accept": page}, true},
+	} {
+		t.Run(row.request, func(t *testing.T) {
+			r := httptest.NewRequest(row.method, "/", nil)
+			for name, value := range row.header {
+				r.Header.Set(name, value)
+			}
+			assert.Equal(t, row.want, isNavigation(r))
+		})
+	}
+}
+
+func TestHTMLInAnyAcceptHeaderIsANavigation(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header["Accept"] = []string{"application/json", "text/html"}
+	assert.True(t, isNavigation(r))
+}

@@ -1,0 +1,644 @@
+package wechatgate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/sessions"
+
+	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/wechat"
+	"github.com/wechatgate/wechatgate/wechattest"
+)
+
+// In these examples WeChat is a fake, which hands out the options. A program of
+// its own sets BaseURL, an app and a session key. What start, open and fetch do
+// is at the end of the file.
+
+func Example() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	alice := wechattest.Person{Name: "alice"}
+	names := map[string]string{ // the site's own records
+		fake.OfficialAccount.ID + ":" + wechattest.OpenID(fake.OfficialAccount.ID, alice): "Alice",
+	}
+
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		gate, err := wechatgate.New(options)
+		if err != nil {
+			panic(err)
+		}
+		return gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			user, _ := wechatgate.UserFromContext(r.Context())
+			fmt.Fprintln(w, "Orders of", names[user.Key()])
+		}))
+	})
+	defer site.Close()
+
+	open(fake.BrowserAs(wechatgate.BrowserWeChat, alice), site.URL+"/orders?page=2")
+	// Output:
+	// 200 /orders?page=2: Orders of Alice
+}
+
+// New finds every mistake at once.
+func ExampleNew() {
+	_, err := wechatgate.New(wechatgate.Options{
+		BaseURL:         "shop.example.com",
+		OfficialAccount: wechatgate.App{ID: "gh_0123456789ab", Secret: "0123456789abcdef"},
+		SessionKeys:     [][]byte{[]byte("secret")},
+		SignedOutFor:    -time.Hour,
+	})
+	fmt.Println(err)
+	// Output:
+	// wechatgate: Options.BaseURL: want scheme and host, like "https://shop.example.com"
+	// wechatgate: Options.OfficialAccount.ID: is an original ID (原始ID): want the AppID, which begins with wx
+	// wechatgate: Options.SessionKeys[0]: has 6 bytes, want at least 32 random ones: openssl rand -base64 32
+	// wechatgate: Options.SignedOutFor: is -1h0m0s, want a second or more
+}
+
+// Pages lead to WeChat and back. Scripts are told where to sign in.
+func ExampleGate_Require() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		gate := must(wechatgate.New(options))
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /orders", text("your orders"))
+		mux.HandleFunc("GET /api/orders", text("[]"))
+		return gate.Require(mux)
+	})
+	defer site.Close()
+
+	browser := fake.Browser(wechatgate.BrowserWeChat)
+	fetch(browser, site.URL+"/api/orders")
+	open(browser, site.URL+"/orders")
+	fetch(browser, site.URL+"/api/orders")
+	open(fake.Browser(wechatgate.BrowserMobile), site.URL+"/orders")
+	// Output:
+	// 401 /api/orders: {"error":"login_required","login_url":"http://site/wechat/login"}
+	// 200 /orders: your orders
+	// 200 /api/orders: []
+	// 401 /orders: 请在微信中打开
+}
+
+// Inside WeChat a person is asked for nickname and avatar on a page with a
+// button. What the button leads to is Page.SignInURL.
+func ExampleGate_RequireProfile() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		gate := must(wechatgate.New(options))
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /orders", text("your orders"))
+		mux.Handle("GET /profile", gate.RequireProfile(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			user, _ := wechatgate.UserFromContext(r.Context())
+			fmt.Fprintln(w, "Hello,", user.Nickname)
+		})))
+		return gate.Require(mux)
+	})
+	defer site.Close()
+
+	browser := fake.BrowserAs(wechatgate.BrowserWeChat, wechattest.Person{Name: "alice", Nickname: "小艾"})
+	open(browser, site.URL+"/orders")
+	open(browser, site.URL+"/profile")
+	open(browser, site.URL+"/wechat/login?scope=snsapi_userinfo&return_to=/profile") // the button
+	// Output:
+	// 200 /orders: your orders
+	// 401 /profile: 需要你的微信昵称和头像
+	// 200 /profile: Hello, 小艾
+}
+
+// A page for everybody that greets those who are signed in.
+func ExampleGate_Optional() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		gate := must(wechatgate.New(options))
+		return gate.Optional(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, signedIn := wechatgate.UserFromContext(r.Context())
+			fmt.Fprintln(w, "signed in:", signedIn)
+		}))
+	})
+	defer site.Close()
+
+	browser := fake.Browser(wechatgate.BrowserWeChat)
+	open(browser, site.URL+"/")
+	open(browser, site.URL+"/wechat/login?return_to=/welcome")
+	// Output:
+	// 200 /: signed in: false
+	// 200 /welcome: signed in: true
+}
+
+// With single routes behind the gate, mount the gate as well: the sign-in comes
+// back to a path below it, and WeChat's console asks for its file.
+func ExampleGate_ServeHTTP() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.VerifyFiles = map[string]string{"MP_verify_x.txt": "x"}
+		gate := must(wechatgate.New(options))
+		mux := http.NewServeMux()
+		mux.Handle("/wechat/", gate)
+		mux.Handle("/MP_verify_x.txt", gate)
+		mux.HandleFunc("GET /{$}", text("for everybody"))
+		mux.Handle("GET /orders", gate.Require(text("your orders")))
+		return mux
+	})
+	defer site.Close()
+
+	browser := fake.Browser(wechatgate.BrowserWeChat)
+	open(browser, site.URL+"/")
+	open(browser, site.URL+"/orders")
+	open(browser, site.URL+"/MP_verify_x.txt")
+	// Output:
+	// 200 /: for everybody
+	// 200 /orders: your orders
+	// 200 /MP_verify_x.txt: x
+}
+
+// A handler that did not pass the gate can ask it who the visitor is.
+func ExampleGate_User() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	gate := must(wechatgate.New(fake.Options("https://shop.example.com")))
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		user, err := gate.User(r)
+		var failed *wechatgate.Error
+		switch {
+		case errors.Is(err, wechatgate.ErrNotSignedIn):
+			fmt.Fprintln(w, "nobody is signed in")
+		case errors.As(err, &failed): // a Store is out of order
+			http.Error(w, "try again later", failed.Status)
+		default:
+			fmt.Fprintln(w, "signed in:", user.Key())
+		}
+	}
+
+	w := httptest.NewRecorder()
+	handler(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	fmt.Print(w.Body)
+	// Output:
+	// nobody is signed in
+}
+
+// Called at start-up, CheckConfig finds wrong secrets before a visitor does.
+func ExampleGate_CheckConfig() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	options := fake.Options("https://shop.example.com")
+	fmt.Println(must(wechatgate.New(options)).CheckConfig(context.Background()))
+
+	options.Website.Secret = options.OfficialAccount.Secret // swapped
+	err := must(wechatgate.New(options)).CheckConfig(context.Background())
+	var answer *wechat.Error
+	if errors.As(err, &answer) {
+		problem, _, _ := strings.Cut(answer.Hint(), ",")
+		fmt.Println(answer.Code, problem)
+	}
+	// Output:
+	// <nil>
+	// 40125 The AppSecret does not belong to this AppID
+}
+
+func ExampleUserFromContext() {
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		user, signedIn := wechatgate.UserFromContext(r.Context())
+		if !signedIn {
+			fmt.Fprintln(w, "Hello, whoever you are")
+			return
+		}
+		fmt.Fprintln(w, "Hello,", user.Nickname)
+	}
+
+	w := httptest.NewRecorder()
+	handler(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	fmt.Print(w.Body)
+	// Output:
+	// Hello, whoever you are
+}
+
+// A handler is tested with a signed-in visitor, and without any gate.
+func ExampleContextWithUser() {
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		user, _ := wechatgate.UserFromContext(r.Context())
+		fmt.Fprintln(w, "Orders of", user.OpenID)
+	}
+
+	r := httptest.NewRequest(http.MethodGet, "/orders", nil)
+	user := wechatgate.User{AppID: "wx0123456789abcdef", OpenID: "oAlice"}
+	w := httptest.NewRecorder()
+	handler(w, r.WithContext(wechatgate.ContextWithUser(r.Context(), user)))
+	fmt.Print(w.Body)
+	// Output:
+	// Orders of oAlice
+}
+
+// Key is what to store things under. UnionID links what two apps know of one
+// person, where there is one.
+func ExampleUser_Key() {
+	inWeChat := wechatgate.User{AppID: "wx0000000000000001", OpenID: "oAlice1", UnionID: "oAliceU"}
+	onComputer := wechatgate.User{AppID: "wx0000000000000002", OpenID: "oAlice2", UnionID: "oAliceU"}
+	fmt.Println(inWeChat.Key())
+	fmt.Println(onComputer.Key())
+	fmt.Println("one person:", inWeChat.UnionID != "" && inWeChat.UnionID == onComputer.UnionID)
+	// Output:
+	// wx0000000000000001:oAlice1
+	// wx0000000000000002:oAlice2
+	// one person: true
+}
+
+func ExampleClassifyBrowser() {
+	for _, userAgent := range []string{
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 MicroMessenger/8.0.60 Language/zh_CN",
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/132.0.0.0 Safari/537.36 MicroMessenger/7.0.20 WindowsWechat(0x63090c33)",
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Mobile/15E148 wxwork/4.1.36 MicroMessenger/7.0.1 Language/zh",
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Version/18.5 Mobile/15E148 Safari/604.1",
+		"Mozilla/5.0 (X11; Linux x86_64) Chrome/138.0.0.0 Safari/537.36",
+	} {
+		fmt.Println(wechatgate.ClassifyBrowser(userAgent))
+	}
+	// Output:
+	// wechat
+	// wechat-desktop
+	// wecom
+	// mobile
+	// desktop
+}
+
+func ExampleBrowser_InWeChat() {
+	fmt.Println(wechatgate.BrowserWeChatDesktop.InWeChat(), wechatgate.BrowserWeCom.InWeChat())
+	// Output:
+	// true false
+}
+
+// What needs no sign-in is named; whatever is added later is closed.
+func ExampleOptions_public() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.Public = []string{"GET /{$}", "GET /static/"}
+		return must(wechatgate.New(options)).Require(text("the page"))
+	})
+	defer site.Close()
+
+	browser := fake.Browser(wechatgate.BrowserMobile)
+	open(browser, site.URL+"/")
+	fetch(browser, site.URL+"/static/site.css")
+	open(browser, site.URL+"/new")
+	// Output:
+	// 200 /: the page
+	// 200 /static/site.css: the page
+	// 401 /new: 请在微信中打开
+}
+
+// On the way to a new key, the old one still opens what it sealed.
+func ExampleOptions_sessionKeys() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		yesterday := must(wechatgate.New(options))
+		newKey := []byte("stands for 32 random bytes or more")
+		options.SessionKeys = [][]byte{newKey, options.SessionKeys[0]}
+		today := must(wechatgate.New(options))
+
+		mux := http.NewServeMux()
+		mux.Handle("/", yesterday.Require(text("signed in yesterday")))
+		mux.Handle("GET /today", today.Require(text("and still today")))
+		return mux
+	})
+	defer site.Close()
+
+	browser := fake.Browser(wechatgate.BrowserWeChat)
+	open(browser, site.URL+"/")
+	fetch(browser, site.URL+"/today")
+	// Output:
+	// 200 /: signed in yesterday
+	// 200 /today: and still today
+}
+
+// OnLogin refuses a person, and hands over a profile that the site has already,
+// so that RequireProfile does not ask.
+func ExampleOptions_onLogin() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	alice, mallory := wechattest.Person{Name: "alice"}, wechattest.Person{Name: "mallory"}
+	app := fake.OfficialAccount.ID
+	banned := map[string]bool{app + ":" + wechattest.OpenID(app, mallory): true}
+	nicknames := map[string]string{app + ":" + wechattest.OpenID(app, alice): "小艾"}
+
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.OnLogin = func(_ *http.Request, login *wechatgate.Login) error {
+			key := login.User.Key()
+			if banned[key] {
+				return errors.New("banned")
+			}
+			if name, known := nicknames[key]; known && login.Profile == nil {
+				login.Profile = &wechat.Profile{Nickname: name}
+			}
+			return nil
+		}
+		return must(wechatgate.New(options)).RequireProfile(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			user, _ := wechatgate.UserFromContext(r.Context())
+			fmt.Fprintln(w, "Hello,", user.Nickname)
+		}))
+	})
+	defer site.Close()
+
+	open(fake.BrowserAs(wechatgate.BrowserWeChat, alice), site.URL+"/profile")
+	open(fake.BrowserAs(wechatgate.BrowserWeChat, mallory), site.URL+"/profile")
+	// Output:
+	// 200 /profile: Hello, 小艾
+	// 403 /wechat/callback: 这个账号不能进入
+}
+
+// One person is signed out everywhere: sessions that began before a time do not
+// count. A real program keeps the times in its database, and looks at them less
+// often than on each request where that is too slow.
+func ExampleOptions_checkSession() {
+	var (
+		mu        sync.RWMutex
+		notBefore = map[string]time.Time{} // by User.Key
+	)
+	signOutEverywhere := func(w http.ResponseWriter, r *http.Request) {
+		user, _ := wechatgate.UserFromContext(r.Context())
+		mu.Lock()
+		defer mu.Unlock()
+		notBefore[user.Key()] = time.Now()
+		http.Redirect(w, r, "/wechat/signed-out", http.StatusSeeOther)
+	}
+	checkSession := func(_ *http.Request, user wechatgate.User) error {
+		mu.RLock()
+		defer mu.RUnlock()
+		if user.SignedInAt.Before(notBefore[user.Key()]) {
+			return wechatgate.ErrSessionRevoked
+		}
+		return nil
+	}
+
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.CheckSession = checkSession
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /orders", text("your orders"))
+		mux.HandleFunc("POST /sign-out-everywhere", signOutEverywhere)
+		return must(wechatgate.New(options)).Require(mux)
+	})
+	defer site.Close()
+
+	alice, bob := wechattest.Person{Name: "alice"}, wechattest.Person{Name: "bob"}
+	phone, computer := fake.BrowserAs(wechatgate.BrowserWeChat, alice), fake.BrowserAs(wechatgate.BrowserWeChatDesktop, alice)
+	others := fake.BrowserAs(wechatgate.BrowserWeChat, bob)
+	for _, browser := range []*http.Client{phone, computer, others} {
+		open(browser, site.URL+"/orders")
+	}
+	submit(phone, site.URL+"/sign-out-everywhere")
+	for _, browser := range []*http.Client{phone, computer, others} {
+		fetch(browser, site.URL+"/orders")
+	}
+	// Output:
+	// 200 /orders: your orders
+	// 200 /orders: your orders
+	// 200 /orders: your orders
+	// 401 /wechat/signed-out: 已退出登录
+	// 401 /orders: {"error":"login_required","login_url":"http://site/wechat/login"}
+	// 401 /orders: {"error":"login_required","login_url":"http://site/wechat/login"}
+	// 200 /orders: your orders
+}
+
+// OnLogout hears of a sign-out. After it, WeChat does not sign the visitor in
+// silently for a while; the button on the page does.
+func ExampleOptions_onLogout() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.OnLogout = func(_ *http.Request, user wechatgate.User) {
+			fmt.Println("signed out of", user.AppID == fake.OfficialAccount.ID)
+		}
+		return must(wechatgate.New(options)).Require(text("your orders"))
+	})
+	defer site.Close()
+
+	browser := fake.Browser(wechatgate.BrowserWeChat)
+	open(browser, site.URL+"/orders")
+	submit(browser, site.URL+"/wechat/logout")
+	open(browser, site.URL+"/orders")
+	open(browser, site.URL+"/wechat/login?return_to=/orders") // the button
+	// Output:
+	// 200 /orders: your orders
+	// signed out of true
+	// 401 /wechat/signed-out: 已退出登录
+	// 401 /orders: 已退出登录
+	// 200 /orders: your orders
+}
+
+// A site's own page says what the gate has to say. Everything in Page but Err
+// may be shown; Err.Reason chooses the words.
+func ExampleOptions_page() {
+	page := template.Must(template.New("").Parse(`<!DOCTYPE html>
+<html lang="{{.Lang}}">
+<title>Shop: {{.Name}}</title>
+{{with .Err}}<p>{{.Reason}}</p>{{end}}
+{{with .PageURL}}<p>Open in WeChat: {{.}}</p>{{end}}
+{{with .FrameURL}}<iframe src="{{.}}" width="300" height="400" sandbox="allow-scripts allow-same-origin allow-top-navigation"></iframe>{{end}}
+{{with .SignInURL}}<a href="{{.}}">Sign in</a>{{end}}
+{{with .SignOutURL}}<form method="post" action="{{.}}"><button>Sign out</button></form>{{end}}
+{{with .Reference}}<p>Mention {{.}} when you call us.</p>{{end}}
+</html>
+`))
+
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.Page = func(w http.ResponseWriter, _ *http.Request, p wechatgate.Page) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			w.WriteHeader(p.Status)
+			_ = page.Execute(w, p)
+		}
+		return must(wechatgate.New(options)).Require(text("your orders"))
+	})
+	defer site.Close()
+
+	open(fake.Browser(wechatgate.BrowserMobile), site.URL+"/orders")
+	open(fake.Browser(wechatgate.BrowserDesktop), site.URL+"/wechat/callback?state=forged")
+	// Output:
+	// 401 /orders: Shop: open-in-wechat
+	// 403 /wechat/callback: Shop: retry
+}
+
+// Phones outside of WeChat get the QR code at once, for a second phone.
+func ExampleOptions_flow() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.Flow = func(_ *http.Request, browser wechatgate.Browser) wechatgate.Flow {
+			if browser == wechatgate.BrowserMobile {
+				return wechatgate.FlowQR
+			}
+			return wechatgate.FlowDefault
+		}
+		return must(wechatgate.New(options)).Require(text("your orders"))
+	})
+	defer site.Close()
+
+	open(fake.Browser(wechatgate.BrowserMobile), site.URL+"/orders") // and scan
+	// Output:
+	// 200 /orders: your orders
+}
+
+// A site's own answer to scripts of visitors who are not signed in.
+func ExampleOptions_unauthorized() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.Unauthorized = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprintln(w, `{"title":"Sign in first"}`)
+		})
+		return must(wechatgate.New(options)).Require(text("your orders"))
+	})
+	defer site.Close()
+
+	fetch(fake.Browser(wechatgate.BrowserDesktop), site.URL+"/api/orders")
+	// Output:
+	// 401 /api/orders: {"title":"Sign in first"}
+}
+
+// The log has one record for each sign-in, sign-out, refusal and failure. Event
+// and reason are there to be counted.
+func ExampleOptions_logger() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.Logger = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				switch a.Key {
+				case slog.TimeKey, "app_id", "user", "reference": // differ each time
+					return slog.Attr{}
+				}
+				return a
+			},
+		}))
+		return must(wechatgate.New(options)).Require(text("your orders"))
+	})
+	defer site.Close()
+
+	browser := fake.Browser(wechatgate.BrowserWeChat)
+	open(browser, site.URL+"/orders")
+	open(browser, site.URL+"/wechat/callback?state=forged")
+	// Output:
+	// level=INFO msg="wechatgate: signed in" event="signed in" flow=official-account browser=wechat
+	// 200 /orders: your orders
+	// level=INFO msg="wechatgate: sign-in failed" event="sign-in failed" reason=state error="the callback's code or state is missing, doubled or malformed" browser=wechat
+	// 403 /wechat/callback: 登录没有完成
+}
+
+// Sessions on the server, in any Store of gorilla/sessions.
+func ExampleOptions_store() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	dir, err := os.MkdirTemp("", "sessions")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.Store = sessions.NewFilesystemStore(dir, options.SessionKeys[0])
+		return must(wechatgate.New(options)).Require(text("your orders"))
+	})
+	defer site.Close()
+
+	open(fake.Browser(wechatgate.BrowserWeChat), site.URL+"/orders")
+	files, err := os.ReadDir(dir)
+	fmt.Println("files:", len(files), err)
+	// Output:
+	// 200 /orders: your orders
+	// files: 1 <nil>
+}
+
+// A failure has a Reason for the visitor, and a cause for the log.
+func ExampleError() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	options := fake.Options("https://shop.example.com")
+	options.Page = func(w http.ResponseWriter, _ *http.Request, p wechatgate.Page) {
+		w.WriteHeader(p.Status)
+		if p.Err != nil {
+			fmt.Println(p.Name, p.Err.Status, p.Err.Reason == wechatgate.ReasonState)
+			fmt.Println(p.Err)
+		}
+	}
+	gate := must(wechatgate.New(options))
+	gate.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/wechat/callback?state=forged", nil))
+	// Output:
+	// retry 403 true
+	// wechatgate: state: the callback's code or state is missing, doubled or malformed
+}
+
+// start serves the handler that build makes, with options that fit its address.
+func start(fake *wechattest.Server, build func(wechatgate.Options) http.Handler) *httptest.Server {
+	site := httptest.NewUnstartedServer(nil)
+	site.Config.Handler = build(fake.Options("http://" + site.Listener.Addr().String()))
+	site.Start()
+	return site
+}
+
+func must(gate *wechatgate.Gate, err error) *wechatgate.Gate {
+	if err != nil {
+		panic(err)
+	}
+	return gate
+}
+
+func text(s string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, s) }
+}
+
+// open opens a page as a person does, and prints where that ended: a page's
+// title, or else its text.
+func open(browser *http.Client, url string) { send(browser, http.MethodGet, url, "") }
+
+// submit sends a form of the same site, and prints where that ended.
+func submit(browser *http.Client, url string) { send(browser, http.MethodPost, url, "") }
+
+// fetch asks as a script does, and prints the answer.
+func fetch(browser *http.Client, url string) { send(browser, http.MethodGet, url, "*/*") }
+
+func send(browser *http.Client, method, url, accept string) {
+	r, err := http.NewRequestWithContext(context.Background(), method, url, nil)
+	if err != nil {
+		panic(err)
+	}
+	if accept != "" {
+		r.Header.Set("Accept", accept)
+	}
+	response, err := browser.Do(r)
+	if err != nil {
+		panic(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		panic(err)
+	}
+	u := response.Request.URL
+	text := strings.ReplaceAll(string(body), u.Host, "site")
+	if _, after, found := strings.Cut(text, "<title>"); found {
+		text, _, _ = strings.Cut(after, "</title>")
+	}
+	if strings.HasPrefix(u.Path, "/wechat/") {
+		u.RawQuery = ""
+	}
+	fmt.Printf("%d %s: %s\n", response.StatusCode, u.RequestURI(), strings.TrimSpace(text))
+}

@@ -1,0 +1,468 @@
+package wechatgate
+
+import (
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wechatgate/wechatgate/wechat"
+)
+
+// tab is a browser that keeps what it is told to keep, and never forgets by
+// itself: the sealed times have to do that.
+type tab map[string]string
+
+func (b tab) request() *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	for _, name := range slices.Sorted(maps.Keys(b)) {
+		r.Header["Cookie"] = append(r.Header["Cookie"], name+"="+b[name])
+	}
+	return r
+}
+
+// take follows an answer's Set-Cookie headers.
+func (b tab) take(w *httptest.ResponseRecorder) {
+	for _, c := range w.Result().Cookies() {
+		if c.MaxAge < 0 {
+			delete(b, c.Name)
+			continue
+		}
+		b[c.Name] = c.Value
+	}
+}
+
+// size is that of all cookies, names and values.
+func (b tab) size() int {
+	n := 0
+	for name, value := range b {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
+func testAttempts(keys ...[]byte) attempts {
+	if keys == nil {
+		keys = [][]byte{testKey('a')}
+	}
+	return attempts{cookies: newCookies(true), sealer: newSealer(keys, "attempt"), prefix: "__Host-wechatgate-login-"}
+}
+
+// pass lets time go by, in a bubble of testing/synctest.
+func pass(d time.Duration) { <-time.After(d) }
+
+func anAttempt(target string) attempt {
+	return attempt{appID: "wxaaaaaaaaaaaaaaaa", flow: FlowOfficialAccount, scope: wechat.ScopeBase, target: target}
+}
+
+func (b tab) begin(t *testing.T, s attempts, a attempt) attempt {
+	t.Helper()
+	w := httptest.NewRecorder()
+	a, err := s.begin(w, b.request(), a)
+	require.NoError(t, err)
+	b.take(w)
+	return a
+}
+
+func (b tab) finish(s attempts, a attempt) {
+	w := httptest.NewRecorder()
+	s.finish(w, a)
+	b.take(w)
+}
+
+// holds tells which of the attempts the browser can still finish.
+func (b tab) holds(s attempts, all ...attempt) (targets []string) {
+	for _, a := range all {
+		if found, err := s.find(b.request(), a.state); err == nil {
+			targets = append(targets, found.target)
+		}
+	}
+	return targets
+}
+
+func TestStatesAreRandom(t *testing.T) {
+	seen := map[string]bool{}
+	for range 1000 {
+		state := newState()
+		assert.True(t, isState(state), state)
+		assert.False(t, seen[state[:8]], "the names of cookies, too")
+		seen[state[:8]] = true
+	}
+	for _, no := range []string{"", "0", strings.Repeat("0", 31), strings.Repeat("0", 33), strings.Repeat("A", 32), strings.Repeat("g", 32), strings.Repeat("0", 31) + "\n", strings.Repeat("店", 32)} {
+		assert.False(t, isState(no), no)
+	}
+}
+
+func TestAttemptIsFoundAsItWasBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := testAttempts(), tab{}
+		w := httptest.NewRecorder()
+		begun := anAttempt("/orders?page=2#/店")
+		begun.restarts, begun.rounds = 1, 2
+		begun, err := s.begin(w, b.request(), begun)
+		require.NoError(t, err)
+		b.take(w)
+		assert.True(t, isState(begun.state))
+		assert.True(t, begun.issued.Equal(time.Now()))
+
+		name := "__Host-wechatgate-login-" + begun.state[:8]
+		assert.Equal(t, []string{name + "=" + b[name] + "; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Lax"}, w.Header()["Set-Cookie"])
+		assert.NotContains(t, b[name], begun.state)
+
+		found, err := s.find(b.request(), begun.state)
+		require.NoError(t, err)
+		assert.True(t, begun.issued.Equal(found.issued))
+		found.issued = begun.issued
+		assert.Equal(t, begun, found)
+	})
+}
+
+func TestAttemptsThatDoNotCount(t *testing.T) {
+	s := testAttempts()
+	begun, other := tab{}, tab{}
+	a := begun.begin(t, s, anAttempt("/a"))
+	b := other.begin(t, s, anAttempt("/b"))
+	name, good := s.name(a.state), begun[s.name(a.state)]
+
+	seal := func(sealer sealer, payload string) string {
+		value, err := sealer.seal(name, payload)
+		require.NoError(t, err)
+		return value
+	}
+	issued := func(ago time.Duration) string {
+		changed := a
+		changed.issued = time.Now().Add(-ago)
+		return seal(s.sealer, changed.encode())
+	}
+	finished := func(ago time.Duration) string {
+		changed := a
+		changed.finished = time.Now().Add(-ago)
+		return seal(s.sealer, changed.encode())
+	}
+	sameBeginning := a.state[:8] + b.state[8:]
+	keyOf := func(first byte, purpose string) sealer { return newSealer([][]byte{testKey(first)}, purpose) }
+
+	for _, row := range []struct {
+		what   string
+		values []string // of the cookie with this attempt's name
+		state  string
+		want   error
+	}{
+		{"the attempt itself", []string{good}, a.state, nil},
+		{"no cookie", nil, a.state, errNoAttempt},
+		{"the cookie of another attempt", []string{good}, b.state, errNoAttempt},
+		{"another state that begins the same", []string{good}, sameBeginning, errForeignState},
+		{"another attempt under this name", []string{other[s.name(b.state)]}, a.state, errBadAttempt},
+		{"an empty cookie", []string{""}, a.state, errBadAttempt},
+		{"rubbish", []string{"rubbish"}, a.state, errBadAttempt},
+		{"a cookie that was cut", []string{good[:len(good)-4]}, a.state, errBadAttempt},
+		{"a cookie that was changed", []string{"A" + good[1:]}, a.state, errBadAttempt},
+		{"another key", []string{seal(keyOf('z', "attempt"), a.encode())}, a.state, errBadAttempt},
+		{"a session's seal", []string{seal(keyOf('a', "session"), a.encode())}, a.state, errBadAttempt},
+		{"a valid seal over rubbish", []string{seal(s.sealer, "rubbish")}, a.state, errBadAttempt},
+		{"a valid seal over a session", []string{seal(s.sealer, aSession().encode())}, a.state, errBadAttempt},
+		{"nearly ten minutes", []string{issued(10*time.Minute - time.Second)}, a.state, nil},
+		{"more than ten minutes", []string{issued(10*time.Minute + time.Second)}, a.state, errExpiredAttempt},
+		{"a day", []string{issued(24 * time.Hour)}, a.state, errExpiredAttempt},
+		{"a clock two minutes ahead", []string{issued(-2 * time.Minute)}, a.state, nil},
+		{"an hour in the future", []string{issued(-time.Hour)}, a.state, errExpiredAttempt},
+		{"just finished", []string{finished(time.Second)}, a.state, nil},
+		{"finished nearly two minutes ago", []string{finished(2*time.Minute - time.Second)}, a.state, nil},
+		{"finished more than two minutes ago", []string{finished(2*time.Minute + time.Second)}, a.state, errExpiredAttempt},
+		{"finished in an hour", []string{finished(-time.Hour)}, a.state, errExpiredAttempt},
+		{"a broken cookie and a good one", []string{"broken", good}, a.state, nil},
+		{"a good cookie and a broken one", []string{good, "broken"}, a.state, nil},
+		{"an old cookie and a good one", []string{issued(time.Hour), good}, a.state, nil},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			for _, value := range row.values {
+				r.Header["Cookie"] = append(r.Header["Cookie"], name+"="+value)
+			}
+			found, err := s.find(r, row.state)
+			if row.want == nil {
+				require.NoError(t, err)
+				assert.Equal(t, "/a", found.target)
+				return
+			}
+			require.ErrorIs(t, err, row.want)
+			assert.Equal(t, attempt{}, found)
+		})
+	}
+}
+
+func TestAttemptsOutliveAChangeOfKeys(t *testing.T) {
+	old, next := testKey('a'), testKey('b')
+	b := tab{}
+	a := b.begin(t, testAttempts(old), anAttempt("/a"))
+	assert.Equal(t, []string{"/a"}, b.holds(testAttempts(next, old), a))
+	assert.Empty(t, b.holds(testAttempts(next), a))
+}
+
+func TestAttemptEndsAfterTenMinutesWhateverTheBrowserKeeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := testAttempts(), tab{}
+		a := b.begin(t, s, anAttempt("/a"))
+		pass(10 * time.Minute)
+		assert.NotEmpty(t, b.holds(s, a))
+		pass(time.Millisecond)
+		assert.Empty(t, b.holds(s, a))
+		_, err := s.find(b.request(), a.state)
+		assert.ErrorIs(t, err, errExpiredAttempt)
+	})
+}
+
+func TestFinishedAttemptIsRememberedForTwoMinutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := testAttempts(), tab{}
+		a := b.begin(t, s, anAttempt("/a"))
+		before := b.size()
+		pass(9 * time.Minute)
+
+		w := httptest.NewRecorder()
+		s.finish(w, a)
+		b.take(w)
+		name := s.name(a.state)
+		assert.Equal(t, []string{name + "=" + b[name] + "; Path=/; Max-Age=120; HttpOnly; Secure; SameSite=Lax"}, w.Header()["Set-Cookie"])
+		assert.Equal(t, before, b.size(), "finishing makes no cookie larger")
+
+		pass(2 * time.Minute)
+		found, err := s.find(b.request(), a.state)
+		require.NoError(t, err)
+		assert.False(t, found.finished.IsZero())
+		assert.Equal(t, 1, s.rounds(b.request()))
+		pass(time.Millisecond)
+		assert.Empty(t, b.holds(s, a))
+		assert.Zero(t, s.rounds(b.request()))
+	})
+}
+
+func TestDroppedAttemptIsGone(t *testing.T) {
+	s, b := testAttempts(), tab{}
+	a := b.begin(t, s, anAttempt("/a"))
+	w := httptest.NewRecorder()
+	s.drop(w, a.state)
+	assert.Equal(t, []string{s.name(a.state) + "=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"}, w.Header()["Set-Cookie"])
+	b.take(w)
+	assert.Empty(t, b)
+}
+
+func TestFiveTabsAndTheSixth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := testAttempts(), tab{}
+		var all []attempt
+		for i := range 5 {
+			all = append(all, b.begin(t, s, anAttempt("/"+strconv.Itoa(i))))
+			pass(time.Second)
+		}
+		assert.Equal(t, []string{"/0", "/1", "/2", "/3", "/4"}, b.holds(s, all...))
+
+		for _, i := range []int{3, 0, 4, 1, 2} {
+			b.finish(s, all[i])
+			assert.Len(t, b.holds(s, all...), 5, "no tab disturbs another")
+		}
+		pass(3 * time.Minute)
+		all = nil
+		for i := range 6 {
+			all = append(all, b.begin(t, s, anAttempt("/"+strconv.Itoa(i))))
+			pass(time.Second)
+		}
+		assert.Equal(t, []string{"/1", "/2", "/3", "/4", "/5"}, b.holds(s, all...), "the oldest goes first")
+		assert.Len(t, b, 5)
+	})
+}
+
+func TestAttemptsStaySmallTogether(t *testing.T) {
+	for _, length := range []int{1, 200, 700, 1000, maxTarget} {
+		synctest.Test(t, func(t *testing.T) {
+			s, b := testAttempts(), tab{}
+			for range 60 {
+				a := b.begin(t, s, anAttempt("/"+strings.Repeat("x", length-1)))
+				assert.LessOrEqual(t, len(b), 5)
+				assert.LessOrEqual(t, b.size(), 4096)
+				assert.Len(t, b.holds(s, a), 1, "the newest is always there")
+				pass(time.Second)
+				if rand.IntN(2) == 0 {
+					b.finish(s, a)
+					assert.LessOrEqual(t, b.size(), 4096)
+				}
+			}
+		})
+	}
+}
+
+func TestLongTargetsPushOutTheOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := testAttempts(), tab{}
+		short := b.begin(t, s, anAttempt("/short"))
+		pass(time.Second)
+		long := b.begin(t, s, anAttempt("/long?"+strings.Repeat("x", 1000)))
+		pass(time.Second)
+		assert.Len(t, b.holds(s, short, long), 2)
+		longest := b.begin(t, s, anAttempt("/longest?"+strings.Repeat("x", maxTarget-9)))
+		// The second does not fit. The first would, but it is older.
+		assert.Equal(t, []string{longest.target}, b.holds(s, short, long, longest))
+		assert.Len(t, b, 1)
+	})
+}
+
+func TestBeginRemovesWhatNoLongerCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := testAttempts(), tab{}
+		expired := b.begin(t, s, anAttempt("/expired"))
+		pass(6 * time.Minute)
+		good := b.begin(t, s, anAttempt("/good"))
+		pass(5 * time.Minute)
+		b["__Host-wechatgate-login-00000000"] = "broken"
+		b["__Host-wechatgate-login-"] = ""
+		b["__Host-wechatgate-login-11111111"] = b[s.name(good.state)]
+		b["__Host-wechatgate"], b["other"] = "a session", "cookie"
+
+		last := b.begin(t, s, anAttempt("/last"))
+		assert.Equal(t, []string{"/good", "/last"}, b.holds(s, expired, good, last))
+		assert.ElementsMatch(t, []string{s.name(good.state), s.name(last.state), "__Host-wechatgate", "other"}, slices.Collect(maps.Keys(b)))
+	})
+}
+
+func TestManyForeignCookiesCostLittle(t *testing.T) {
+	s, b := testAttempts(), tab{}
+	for i := range 500 {
+		b["__Host-wechatgate-login-"+strconv.Itoa(10000000+i)] = "broken"
+	}
+	w := httptest.NewRecorder()
+	_, err := s.begin(w, b.request(), anAttempt("/a"))
+	require.NoError(t, err)
+	assert.Len(t, w.Header()["Set-Cookie"], maxAttemptsRead+1)
+}
+
+func TestAttemptTooLargeForACookieDoesNotBegin(t *testing.T) {
+	s, b := testAttempts(), tab{}
+	w := httptest.NewRecorder()
+	_, err := s.begin(w, b.request(), anAttempt("/"+strings.Repeat("x", 4096)))
+	require.ErrorIs(t, err, errCookieTooLarge)
+	assert.Empty(t, w.Header())
+}
+
+func TestRoundsCountFinishedSignIns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := testAttempts(), tab{}
+		assert.Zero(t, s.rounds(b.request()))
+		open := b.begin(t, s, anAttempt("/open"))
+		assert.Zero(t, s.rounds(b.request()), "an attempt that is not finished is none")
+		for want := 1; want <= 3; want++ {
+			b.finish(s, b.begin(t, s, anAttempt("/a")))
+			assert.Equal(t, want, s.rounds(b.request()))
+			pass(time.Second)
+		}
+
+		w := httptest.NewRecorder()
+		s.forgetFinished(w, b.request())
+		b.take(w)
+		assert.Zero(t, s.rounds(b.request()))
+		assert.Equal(t, []string{"/open"}, b.holds(s, open), "sign-out leaves the sign-ins of other tabs alone")
+		assert.Len(t, b, 1)
+	})
+}
+
+// A target of 1,500 bytes leaves no room for a second attempt, so the finished
+// ones that a loop is told by are pushed out.
+func TestRoundsSurviveLongTargets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := testAttempts(), tab{}
+		for want := 1; want <= 4; want++ {
+			a := anAttempt("/?" + strings.Repeat("x", maxTarget-2))
+			a.rounds = s.rounds(b.request())
+			b.finish(s, b.begin(t, s, a))
+			assert.Len(t, b, 1)
+			assert.Equal(t, want, s.rounds(b.request()))
+			pass(10 * time.Second)
+		}
+	})
+}
+
+func TestParseAttemptRefusesWhatEncodeDoesNotWrite(t *testing.T) {
+	a := anAttempt("/a")
+	a.state, a.issued = newState(), time.Now()
+	good := strings.Split(a.encode(), "\n")
+	_, ok := parseAttempt(a.encode())
+	require.True(t, ok)
+	with := func(field int, value string) string {
+		changed := slices.Clone(good)
+		changed[field] = value
+		return strings.Join(changed, "\n")
+	}
+	for what, payload := range map[string]string{
+		"nothing":                     "",
+		"only line breaks":            strings.Repeat("\n", 9),
+		"a field less":                strings.Join(good[:9], "\n"),
+		"a field more":                a.encode() + "\nx",
+		"another version":             with(0, "2"),
+		"no version":                  with(0, ""),
+		"a state that is too short":   with(1, a.state[:31]),
+		"a state of other letters":    with(1, strings.ToUpper(strings.Repeat("ab", 16))),
+		"a flow that leads nowhere":   with(3, string(FlowOpenInWeChat)),
+		"no flow":                     with(3, ""),
+		"no time":                     with(5, ""),
+		"a time that is no number":    with(5, "-"),
+		"an end that is no number":    with(6, "%"),
+		"no end":                      with(6, ""),
+		"restarts that are no number": with(7, "x"),
+		"restarts below zero":         with(7, "-1"),
+		"rounds that are no number":   with(8, ""),
+		"rounds below zero":           with(8, "-1"),
+		"a target elsewhere":          with(9, "https://evil.example/"),
+		"no target":                   with(9, ""),
+	} {
+		_, ok := parseAttempt(payload)
+		assert.False(t, ok, what)
+	}
+}
+
+// FuzzAttempt fuzzes what stands under a valid seal: the seal says who wrote it,
+// not that an older or newer release wrote the same.
+func FuzzAttempt(f *testing.F) {
+	a := anAttempt("/orders?page=2")
+	a.state, a.issued = strings.Repeat("0123abcd", 4), time.UnixMilli(1_700_000_000_000)
+	f.Add(a.encode())
+	a.flow, a.scope, a.finished, a.restarts, a.rounds = FlowQR, wechat.ScopeLogin, a.issued.Add(time.Minute), 1, 2
+	f.Add(a.encode())
+	f.Add("")
+	f.Add(strings.Repeat("\n", 9))
+	f.Add(strings.Replace(a.encode(), "\n1\n2\n", "\n+1\n9223372036854775807\n", 1))
+	f.Add(strings.Replace(a.encode(), "loyw3v28", "1y2p0ij32e8e7", 1))
+	s := testAttempts()
+	f.Fuzz(func(t *testing.T, payload string) {
+		a, ok := parseAttempt(payload)
+		name := s.prefix + "00000000"
+		if ok {
+			name = s.name(a.state)
+			again, ok := parseAttempt(a.encode())
+			require.True(t, ok)
+			assert.Equal(t, a.encode(), again.encode())
+			assert.Contains(t, []Flow{FlowOfficialAccount, FlowQR}, a.flow)
+			assert.True(t, strings.HasPrefix(a.target, "/"))
+		}
+		value, err := s.sealer.seal(name, payload)
+		if err != nil {
+			return
+		}
+		b := tab{name: value}
+		live, stale := s.read(b.request())
+		assert.Equal(t, 1, len(live)+len(stale), "every cookie is an attempt, or is removed")
+		if len(live) == 1 {
+			found, err := s.find(b.request(), a.state)
+			require.NoError(t, err)
+			assert.Equal(t, a, found)
+		}
+		assert.GreaterOrEqual(t, s.rounds(b.request()), 0)
+	})
+}
