@@ -10,6 +10,10 @@ import (
 const (
 	arrivalKept = 30 * time.Second
 	maxArrivals = 1024
+	// maxFlight is how long a visitor waits: for WeChat, for OnLogin, each of
+	// which is told to end after 10 seconds, and a little for those that do
+	// not listen.
+	maxFlight = 25 * time.Second
 )
 
 // flights makes one exchange of the callbacks of one attempt. WeChat calls twice,
@@ -52,11 +56,14 @@ func newFlights() *flights { return &flights{byState: map[string]*flight{}} }
 
 // do returns what work returns for this state, calling it at most once for all
 // who ask at the same time or shortly after. Whoever gets a result must have
-// shown the attempt first. The error is ctx's, of a visitor who left.
+// shown the attempt first. The error is ctx's, of a visitor who left, or says that
+// work took too long.
 //
 // work's context is not ctx: it ends when the last one who waits has left.
 func (f *flights) do(ctx context.Context, state string, work func(context.Context) arrival) (arrival, error) {
 	fl := f.board(ctx, state, work)
+	ctx, cancel := context.WithTimeout(ctx, maxFlight)
+	defer cancel()
 	select {
 	case <-fl.done:
 		return fl.arrival, nil

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -532,6 +533,9 @@ func TestStreamsPassThroughTheGate(t *testing.T) {
 			_ = conn.Close()
 		}
 	})
+	mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFileFS(w, r, fstest.MapFS{"a.txt": {Data: []byte("0123456789")}}, "a.txt")
+	})
 	mux.HandleFunc("/abort", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		assert.Empty(t, r.Header.Get("Upgrade"))
@@ -576,6 +580,14 @@ func TestStreamsPassThroughTheGate(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	assert.Equal(t, "from upstream", string(body))
+
+	response, err = get("/file", http.Header{"Range": {"bytes=2-4"}})
+	require.NoError(t, err)
+	body, err = io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, http.StatusPartialContent, response.StatusCode)
+	assert.Equal(t, "234", string(body))
 
 	response, err = get("/slow", nil)
 	require.NoError(t, err)

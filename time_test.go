@@ -216,6 +216,26 @@ func TestFirstCallbackThatLeavesDoesNotFailTheSecond(t *testing.T) {
 	})
 }
 
+func TestOnLoginThatDoesNotListenIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		s := newClockedSite(t, func(o *wechatgate.Options) {
+			o.OnLogin = func(*http.Request, *wechatgate.Login) error {
+				<-release
+				return nil
+			}
+		})
+		v := s.visitor()
+		back := v.leave(t, "/members")
+		start := time.Now()
+		assert.Equal(t, http.StatusBadGateway, v.get(t.Context(), back).Code)
+		assert.Equal(t, 25*time.Second, time.Since(start))
+		close(release)
+		synctest.Wait()
+		assert.False(t, v.isIn(t))
+	})
+}
+
 func TestAttemptLivesTenMinutes(t *testing.T) {
 	for name, row := range map[string]struct {
 		wait time.Duration
