@@ -3,6 +3,7 @@ package wechatgate_test
 import (
 	"crypto/tls"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -35,7 +36,8 @@ type browser struct {
 }
 
 func newBrowser(t *testing.T, userAgent string) *browser {
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test's own server
+	t.Helper()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &browser{t: t, userAgent: userAgent, transport: transport, cookies: map[string]*http.Cookie{}}
 }
@@ -153,9 +155,7 @@ func (b *browser) send(method string, u *url.URL, header http.Header, form url.V
 	}
 	request, err := http.NewRequestWithContext(b.t.Context(), method, u.String(), content)
 	require.NoError(b.t, err)
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	if form != nil {
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		request.Header.Set("Origin", u.Scheme+"://"+u.Host)
@@ -233,8 +233,6 @@ func (b *browser) clone() *browser {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	other := newBrowser(b.t, b.userAgent)
-	for key, c := range b.cookies {
-		other.cookies[key] = c
-	}
+	maps.Copy(other.cookies, b.cookies)
 	return other
 }

@@ -2,6 +2,7 @@ package wechatgate
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -184,7 +185,9 @@ func TestSubkeysDiffer(t *testing.T) {
 			}
 		}
 	}
-	assert.Equal(t, subkey(testKey('a'), "session", "encryption"), subkey(testKey('a'), "session", "encryption"))
+	// Another derivation would sign everybody out. Computed with Python's hmac.
+	assert.Equal(t, "380104c79c20799e3f57291445678c70915bbb8a71fdf62694f11030a1d4e787", hex.EncodeToString(subkey(testKey('a'), "session", "authentication")))
+	assert.Equal(t, "aef4a6bdb4404faf94109a698805f67a2f924e1e507194382733e1a2a1a826f0", hex.EncodeToString(subkey(testKey('a'), "session", "encryption")))
 }
 
 func TestSealedValuesHideTheirPayload(t *testing.T) {

@@ -36,6 +36,7 @@ func ask(ctx context.Context, f *flights, state string, work func(context.Contex
 }
 
 func never(t *testing.T) func(context.Context) arrival {
+	t.Helper()
 	return func(context.Context) arrival {
 		t.Error("the work was done twice")
 		return arrival{}

@@ -6,10 +6,8 @@ require (
 	github.com/gorilla/securecookie v1.1.2
 	github.com/gorilla/sessions v1.4.0
 	github.com/stretchr/testify v1.12.1
+	golang.org/x/sync v0.22.0
 	rsc.io/qr v0.2.0
 )
 
-require (
-	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/sync v0.22.0 // indirect
-)
+require go.yaml.in/yaml/v3 v3.0.5 // indirect

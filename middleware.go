@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -85,6 +86,10 @@ func New(options Options) (*Gate, error) {
 		signedOut:  name + "-signed-out",
 	}, nil
 }
+
+// Format writes which site the gate is for. It keeps secrets and keys in: package
+// fmt looks into unexported fields.
+func (g *Gate) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "wechatgate.Gate(", g.targets.base, ")") }
 
 // originOf returns the origin of an address that was found to be one.
 func originOf(address string) string {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -555,9 +557,7 @@ func TestStreamsPassThroughTheGate(t *testing.T) {
 	get := func(path string, header http.Header) (*http.Response, error) {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
 		require.NoError(t, err)
-		for name, values := range header {
-			r.Header[name] = values
-		}
+		maps.Copy(r.Header, header)
 		r.Header.Set("Cookie", line)
 		return server.Client().Transport.RoundTrip(r)
 	}
@@ -594,7 +594,7 @@ func TestStreamsPassThroughTheGate(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 	assert.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
 
-	_, err = get("/abort", nil) //nolint:bodyclose // there is no response
+	_, err = get("/abort", nil)
 	require.Error(t, err, "a panic passes through unchanged")
 
 	plain := httptest.NewServer(s.gate.Require(mux))
@@ -628,6 +628,25 @@ func TestNoHeaderForgesAUser(t *testing.T) {
 	w := httptest.NewRecorder()
 	s.gate.Optional(s.page()).ServeHTTP(w, r)
 	assert.Contains(t, w.Body.String(), "hello nobody")
+}
+
+func TestPrintingShowsNoSecret(t *testing.T) {
+	s := newSite(t)
+	key := string(s.options.SessionKeys[0])
+	var logged strings.Builder
+	for _, logger := range []*slog.Logger{slog.New(slog.NewTextHandler(&logged, nil)), slog.New(slog.NewJSONHandler(&logged, nil))} {
+		logger.Info("printed", "options", s.options, "app", s.options.Website)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		for _, value := range []any{s.gate, s.options, &s.options, []wechatgate.Options{s.options}} {
+			text := logged.String() + fmt.Sprintf(verb, value)
+			for _, secret := range []string{s.options.OfficialAccount.Secret, s.options.Website.Secret, key, fmt.Sprint([]byte(key)), fmt.Sprintf("%x", key)} {
+				assert.NotContains(t, text, secret, "%s of a %T", verb, value)
+			}
+		}
+	}
+	assert.Contains(t, fmt.Sprintf("%+v", s.gate), s.URL)
+	assert.Contains(t, fmt.Sprintf("%+v", s.options), s.options.Website.ID)
 }
 
 func TestCheckConfigTellsWhatIsWrong(t *testing.T) {

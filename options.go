@@ -160,6 +160,15 @@ type Options struct {
 	InsecureBaseURL bool
 }
 
+// Format writes the base URL and the apps' IDs, whatever the verb: package fmt
+// would print session keys otherwise.
+func (o Options) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "wechatgate.Options(%s, official account %q, website %q)", o.BaseURL, o.OfficialAccount.ID, o.Website.ID)
+}
+
+// LogValue returns what Format writes.
+func (o Options) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(o)) }
+
 // Login is a sign-in that is about to succeed, as Options.OnLogin sees it.
 type Login struct {
 	// User is the visitor. Changes to it are ignored, but for Profile's.

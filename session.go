@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,12 +131,7 @@ func (j *sessionJar) valid(s session, now time.Time) bool {
 	if age >= j.lifetime || age < -clockSkew {
 		return false
 	}
-	for _, id := range j.appIDs {
-		if id == s.user.AppID {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(j.appIDs, s.user.AppID)
 }
 
 // The time of the last request is kept in a cookie of its own, so that a page

@@ -139,16 +139,16 @@ func (v *visitor) keep(w *httptest.ResponseRecorder) {
 }
 
 // leave begins a sign-in and returns the address that WeChat sends back to.
-func (v *visitor) leave(t *testing.T, target string) string {
+func (v *visitor) leave(t *testing.T) string {
 	t.Helper()
-	u, err := url.Parse(v.get(t.Context(), target).Header().Get("Location"))
+	u, err := url.Parse(v.get(t.Context(), "/members").Header().Get("Location"))
 	require.NoError(t, err)
 	return "/wechat/callback?code=CODE&state=" + u.Query().Get("state")
 }
 
 func (v *visitor) signIn(t *testing.T) {
 	t.Helper()
-	w := v.get(t.Context(), v.leave(t, "/members"))
+	w := v.get(t.Context(), v.leave(t))
 	require.Equal(t, http.StatusSeeOther, w.Code, w.Body.String())
 }
 
@@ -163,7 +163,7 @@ func TestSilenceEndsAfterTenSeconds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newClockedSite(t, func(o *wechatgate.Options) { o.HTTPClient = &http.Client{Transport: api} })
 				v := s.visitor()
-				back := v.leave(t, "/members")
+				back := v.leave(t)
 				start := time.Now()
 				w := v.get(t.Context(), back)
 				assert.Equal(t, http.StatusBadGateway, w.Code)
@@ -181,7 +181,7 @@ func TestVisitorWhoLeavesCancelsTheCall(t *testing.T) {
 		s := newClockedSite(t)
 		s.api.wait = 5 * time.Second
 		v := s.visitor()
-		back := v.leave(t, "/members")
+		back := v.leave(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
@@ -198,7 +198,7 @@ func TestFirstCallbackThatLeavesDoesNotFailTheSecond(t *testing.T) {
 		s := newClockedSite(t)
 		s.api.wait = 5 * time.Second
 		first := s.visitor()
-		back := first.leave(t, "/members")
+		back := first.leave(t)
 		second := s.visitor()
 		for name, value := range first.cookies {
 			second.cookies[name], second.ends[name] = value, first.ends[name]
@@ -226,7 +226,7 @@ func TestOnLoginThatDoesNotListenIsNotWaitedFor(t *testing.T) {
 			}
 		})
 		v := s.visitor()
-		back := v.leave(t, "/members")
+		back := v.leave(t)
 		start := time.Now()
 		assert.Equal(t, http.StatusBadGateway, v.get(t.Context(), back).Code)
 		assert.Equal(t, 25*time.Second, time.Since(start))
@@ -245,7 +245,7 @@ func TestAttemptLivesTenMinutes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := newClockedSite(t).visitor()
 				v.keeps = true // the cookie: the sealed time has to do
-				back := v.leave(t, "/members")
+				back := v.leave(t)
 				pass(row.wait)
 				v.get(t.Context(), back)
 				assert.Equal(t, row.in, v.isIn(t))

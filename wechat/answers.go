@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -66,6 +67,8 @@ type Profile struct {
 	Privilege []string
 }
 
+const maxMessage = 512 // bytes of errmsg that are kept
+
 func parseToken(op string, body []byte, secrets ...string) (Token, error) {
 	a, err := parseAnswer(op, body, secrets)
 	if err != nil {
@@ -77,7 +80,7 @@ func parseToken(op string, body []byte, secrets ...string) (Token, error) {
 		OpenID:       a.id("openid"),
 		UnionID:      a.id("unionid"),
 		Scope:        Scope(a.str("scope")),
-		ExpiresIn:    time.Duration(a.integer("expires_in")) * time.Second,
+		ExpiresIn:    a.seconds("expires_in"),
 		Snapshot:     a.flag("is_snapshotuser"),
 	}
 	a.need("openid", t.OpenID)
@@ -162,10 +165,11 @@ func parseAnswer(op string, body []byte, secrets []string) (*answer, error) {
 		return nil, &Error{Op: op, cause: errors.New("answer with both errcode and openid")}
 	}
 	if code != 0 {
-		if len(message) > 512 {
-			message = message[:512]
+		message = redact(message, secrets) // before it is cut, so that none is cut in two
+		if len(message) > maxMessage {
+			message = strings.ToValidUTF8(message[:maxMessage], "")
 		}
-		return nil, &Error{Op: op, Code: code, Message: redact(message, secrets)}
+		return nil, &Error{Op: op, Code: code, Message: message}
 	}
 	return a, nil
 }
@@ -254,6 +258,16 @@ func (a *answer) integer(name string) int {
 		a.fail(name, "a whole number")
 	}
 	return value
+}
+
+// seconds reads a duration. One beyond 68 years is none.
+func (a *answer) seconds(name string) time.Duration {
+	n := a.integer(name)
+	if n < 0 || n > math.MaxInt32 {
+		a.fail(name, "a number of seconds")
+		return 0
+	}
+	return time.Duration(n) * time.Second
 }
 
 // flag takes anything but 0 and false for true: a snapshot account must not

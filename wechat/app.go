@@ -12,13 +12,16 @@ import (
 // its AppSecret, as the console shows them.
 //
 // An App prints, logs (log/slog) and marshals (encoding/json) without its
-// secret. It can be unmarshalled from JSON with it.
+// secret. It can be unmarshalled from JSON with it. Package fmt calls no methods
+// of what stands in an unexported field of another struct: such a struct needs a
+// Format or String method of its own.
 type App struct {
 	ID     string
 	Secret string
 }
 
-// Format writes the app without its secret, whatever the verb.
+// Format writes the app without its secret, whatever the verb. (Package fmt does
+// not ask for %p and %w, which are not for structs; go vet reports them.)
 func (a App) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, a.String()) }
 
 // String returns the app's ID.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -27,8 +26,10 @@ const (
 // copied and used by any number of goroutines.
 type Client struct {
 	// HTTP makes the requests; nil means a plain client that honours the
-	// proxy settings of the environment. Its redirects, cookies and
-	// kept-alive connections are not used.
+	// proxy settings of the environment. Its CheckRedirect, cookie jar and
+	// kept-alive connections are not used. A transport that is no
+	// *http.Transport is used as it is: it has to honour the request's
+	// context, and must not send a request twice.
 	HTTP *http.Client
 	Endpoints
 }
@@ -103,14 +104,18 @@ func (c Client) get(ctx context.Context, op, pathAndQuery string, secrets ...str
 	if err != nil {
 		return nil, &Error{Op: op, cause: errors.New("the API endpoint is not a URL"), unsent: true}
 	}
-	client := c.oneShot()
-	response, err := client.Do(request)
+	request.Close = true // keeps no connection
+	transport, plain := c.transport()
+	if plain != nil {
+		// net/http goes on dialling for a request that was given up.
+		defer plain.CloseIdleConnections()
+	}
+	response, err := c.oneShot(transport).Do(request)
 	if err != nil {
-		_, plain := client.Transport.(*http.Transport)
 		return nil, &Error{
 			Op:     op,
 			cause:  withoutSecrets(ctx, err, secrets),
-			unsent: neverConnected(err) || plain && !connected.Load(),
+			unsent: !connected.Load() && (plain != nil || neverConnected(err)),
 		}
 	}
 	defer response.Body.Close()
@@ -127,26 +132,32 @@ func (c Client) get(ctx context.Context, op, pathAndQuery string, secrets ...str
 	return body, nil
 }
 
-// oneShot returns a client that sends a request once over a connection of its
-// own. net/http repeats a GET by itself when a kept-alive connection turns out
-// to be dead, and a code works once. A redirect would carry the secret to
-// another host, and the full address in Referer.
-func (c Client) oneShot() *http.Client {
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	var transport http.RoundTripper
-	if c.HTTP != nil {
-		client.Timeout = c.HTTP.Timeout
+// transport returns what sends the request. A plain transport becomes a copy
+// without connections, so that the request goes over one of its own: net/http
+// repeats a GET by itself when a kept-alive connection turns out to be dead, and
+// a code works once.
+func (c Client) transport() (transport http.RoundTripper, plain *http.Transport) {
+	transport = http.DefaultTransport
+	if c.HTTP != nil && c.HTTP.Transport != nil {
 		transport = c.HTTP.Transport
 	}
-	if transport == nil {
-		transport = http.DefaultTransport
+	if shared, ok := transport.(*http.Transport); ok {
+		plain = shared.Clone()
+		return plain, plain
 	}
-	if t, ok := transport.(*http.Transport); ok {
-		t = t.Clone()
-		t.DisableKeepAlives = true
-		transport = t
+	return transport, nil
+}
+
+// oneShot returns a client that follows no redirect: it would carry the secret
+// to another host, in the address or in Referer.
+func (c Client) oneShot(transport http.RoundTripper) *http.Client {
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	client.Transport = transport
+	if c.HTTP != nil {
+		client.Timeout = c.HTTP.Timeout
+	}
 	return client
 }
 
@@ -161,54 +172,55 @@ func neverConnected(err error) bool {
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
 }
 
-// withoutSecrets returns err without the address that was called, which
-// *url.Error prints with all its parameters, and without anything else that a
-// transport may have put into its own errors.
+// withoutSecrets returns what err says, without the address that was called,
+// which *url.Error prints with all its parameters, and without what a transport
+// may have put into its own errors. Nothing of err itself is kept but a time
+// limit or a cancellation: what an error wraps, or holds in its fields, gets
+// printed, too.
 func withoutSecrets(ctx context.Context, err error, secrets []string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var urlError *url.Error
-	if errors.As(err, &urlError) {
-		if urlError.Timeout() {
-			return context.DeadlineExceeded
-		}
-		err = urlError.Err
+	var timeout interface{ Timeout() bool }
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return context.DeadlineExceeded
 	}
-	if text := redact(err.Error(), secrets); text != err.Error() {
-		return errors.New(text)
+	var call *url.Error
+	if errors.As(err, &call) {
+		err = call.Err
 	}
-	if carriesSecret(err, secrets) {
-		return errors.New(err.Error())
-	}
-	return err
+	return errors.New(withoutQueries(redact(err.Error(), secrets)))
 }
 
-// carriesSecret looks through the whole chain: an error may hide what the
-// errors that it wraps print.
-func carriesSecret(err error, secrets []string) bool {
-	if err == nil {
-		return false
-	}
-	if redact(err.Error(), secrets) != err.Error() {
-		return true
-	}
-	switch e := err.(type) {
-	case interface{ Unwrap() error }:
-		return carriesSecret(e.Unwrap(), secrets)
-	case interface{ Unwrap() []error }:
-		return slices.ContainsFunc(e.Unwrap(), func(err error) bool { return carriesSecret(err, secrets) })
-	}
-	return false
-}
-
+// redact takes out secrets that stand in text as they are or percent-encoded.
 func redact(text string, secrets []string) string {
 	for _, secret := range secrets {
 		if secret == "" {
 			continue
 		}
 		text = strings.ReplaceAll(text, secret, "[redacted]")
-		text = strings.ReplaceAll(text, escape(secret), "[redacted]")
+		if encoded := escape(secret); encoded != secret {
+			text = strings.ReplaceAll(text, encoded, "[redacted]")
+		}
 	}
 	return text
+}
+
+// withoutQueries takes out the query of every address in text: of one that was
+// cut short, redact does not know the end.
+func withoutQueries(text string) string {
+	var b strings.Builder
+	for {
+		before, query, found := strings.Cut(text, "?")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		b.WriteString("?[redacted]")
+		end := strings.IndexAny(query, " \t\r\n\"'`<>)")
+		if end < 0 {
+			return b.String()
+		}
+		text = query[end:]
+	}
 }

@@ -66,22 +66,24 @@ func (e *Error) Timeout() bool { return errors.Is(e.cause, context.DeadlineExcee
 func (e *Error) Sent() bool { return !e.unsent }
 
 // RID returns the request ID that WeChat puts into its errmsg, for questions to
-// its support, or "".
+// its support, or "". It is three groups of hexadecimal digits with hyphens
+// between them; anything else that stands in its place could be an echo of what
+// was sent.
 func (e *Error) RID() string {
-	_, after, found := strings.Cut(e.Message, "rid: ")
-	if !found {
+	_, rid, _ := strings.Cut(e.Message, "rid: ")
+	if end := strings.IndexAny(rid, " ,;]\t\r\n"); end >= 0 {
+		rid = rid[:end]
+	}
+	groups := strings.Split(rid, "-")
+	if len(groups) != 3 {
 		return ""
 	}
-	end := strings.IndexFunc(after, func(c rune) bool {
-		return (c < '0' || c > '9') && (c < 'a' || c > 'f') && c != '-'
-	})
-	if end >= 0 {
-		after = after[:end]
+	for _, group := range groups {
+		if group == "" || len(group) > 8 || strings.Trim(group, "0123456789abcdef") != "" {
+			return ""
+		}
 	}
-	if len(after) > 40 {
-		return ""
-	}
-	return after
+	return rid
 }
 
 // Class says what to do about an [Error].
@@ -157,9 +159,9 @@ func (e *Error) known() knownCode {
 	case 40125:
 		return knownCode{ClassConfig, "invalid AppSecret", hintSecret}
 	case 41002:
-		return knownCode{ClassConfig, "AppID missing", "Set the AppID."}
+		return knownCode{ClassConfig, "AppID missing", "The AppID is not set. Copy it from 公众平台 → 设置与开发 → 基本配置 (official account) or 开放平台 → 管理中心 → 网站应用 (website app)."}
 	case 41004:
-		return knownCode{ClassConfig, "AppSecret missing", "Set the AppSecret."}
+		return knownCode{ClassConfig, "AppSecret missing", "The AppSecret is not set. Get one from 公众平台 → 设置与开发 → 基本配置 (official account) or 开放平台 → 管理中心 → 网站应用 (website app)."}
 	case 40164:
 		return knownCode{ClassConfig, "this server's IP address is not allowed", "Add the server's public IP address to 公众平台 → 设置与开发 → 基本配置 → IP白名单."}
 	case 10003:

@@ -81,16 +81,16 @@ type QRStyle struct {
 func (s QRStyle) Validate() error {
 	var errs []error
 	if s.Color != "" && s.Color != "black" && s.Color != "white" {
-		errs = append(errs, errors.New(`Color: want "black", "white" or nothing`))
+		errs = append(errs, errors.New(`wechat: QRStyle.Color: want "black", "white" or nothing`))
 	}
 	if s.StyleSheet != "" && !strings.HasPrefix(s.StyleSheet, "https://") && !strings.HasPrefix(s.StyleSheet, "data:text/css") {
-		errs = append(errs, errors.New("StyleSheet: want an https:// or data:text/css URL"))
+		errs = append(errs, errors.New("wechat: QRStyle.StyleSheet: want an https:// or data:text/css URL"))
 	}
 	if s.StyleSheet != "" && s.Lite {
-		errs = append(errs, errors.New("StyleSheet: WeChat ignores it together with Lite"))
+		errs = append(errs, errors.New("wechat: QRStyle.StyleSheet: WeChat ignores it together with Lite"))
 	}
 	if s.NoFastLogin && !s.Lite {
-		errs = append(errs, errors.New("NoFastLogin: WeChat ignores it without Lite"))
+		errs = append(errs, errors.New("wechat: QRStyle.NoFastLogin: WeChat ignores it without Lite"))
 	}
 	return errors.Join(errs...)
 }
