@@ -1,0 +1,105 @@
+package e2e_test
+
+import (
+	"fmt"
+	"html/template"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/wechat"
+	"github.com/wechatgate/wechatgate/wechattest"
+)
+
+// site is a gated site at localhost, where every path is a page, with a fake
+// WeChat at 127.0.0.1: for a browser, two sites.
+type site struct {
+	url    string
+	wechat *wechattest.Server
+}
+
+// startSite starts a site on plain http. change may alter the gate's options.
+func startSite(t *testing.T, change func(*wechatgate.Options)) site {
+	t.Helper()
+	return start(t, "http", (*httptest.Server).Start, change)
+}
+
+// startSecureSite starts a site on https.
+func startSecureSite(t *testing.T) site {
+	t.Helper()
+	return start(t, "https", (*httptest.Server).StartTLS, nil)
+}
+
+func start(t *testing.T, scheme string, serve func(*httptest.Server), change func(*wechatgate.Options)) site {
+	t.Helper()
+	fake := wechattest.NewServer()
+	t.Cleanup(fake.Close)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "localhost:0")
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	require.NoError(t, err)
+
+	s := site{url: scheme + "://localhost:" + port, wechat: fake}
+	options := fake.Options(s.url)
+	if change != nil {
+		change(&options)
+	}
+	gate, err := wechatgate.New(options)
+	require.NoError(t, err)
+
+	server := httptest.NewUnstartedServer(gate.Require(http.HandlerFunc(showPath)))
+	require.NoError(t, server.Listener.Close())
+	server.Listener = listener
+	serve(server)
+	t.Cleanup(server.Close)
+	return s
+}
+
+// startElsewhere starts another site, with a link.
+func startElsewhere(t *testing.T, link string) (baseURL string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = fmt.Fprintf(w, `<!DOCTYPE html><title>Elsewhere</title><a href="%s">A link</a>`, link)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// onPage is the selector of something that only the page of that path and query
+// has.
+func onPage(path string) string { return `main[data-page="` + path + `"]` }
+
+// showPath is a page that says where and who one is, with a script that says
+// which route the fragment names.
+func showPath(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/favicon.ico" { // browsers ask for it by themselves
+		http.NotFound(w, r)
+		return
+	}
+	user, _ := wechatgate.UserFromContext(r.Context())
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_ = pathPage().Execute(w, struct{ Page, OpenID string }{r.URL.RequestURI(), user.OpenID})
+}
+
+func pathPage() *template.Template {
+	return template.Must(template.New("").Parse(`<!DOCTYPE html>
+<html lang="en">
+<title>{{.Page}}</title>
+<main data-page="{{.Page}}">
+<h1>{{.Page}}</h1>
+<p id="openid">{{.OpenID}}</p>
+<p id="route"></p>
+<form method="post" action="/wechat/logout"><button id="sign-out">Sign out</button></form>
+</main>
+<script>document.getElementById("route").textContent = "route " + location.hash</script>
+</html>
+`))
+}
+
+// exchanges counts the codes that the gate has exchanged.
+func (s site) exchanges() int { return len(s.wechat.Calls(wechat.OpExchange)) }
