@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -192,9 +193,23 @@ func TestCallbackErrors(t *testing.T) {
 			assert.Contains(t, records[0], "reason="+string(row.reason))
 			assert.Contains(t, records[0], row.logged)
 			assert.Contains(t, records[0], "flow=official-account")
+			assertDocs(t, records[0])
 			assertOwnHeaders(t, p.header)
 		})
 	}
+}
+
+var docsLink = regexp.MustCompile(`docs="?https://github.com/wechatgate/wechatgate/blob/main/(docs/[a-z-]+\.md)#([^"\s]+)`)
+
+// assertDocs follows the link of a log record to the section that it names.
+func assertDocs(t *testing.T, record string) {
+	t.Helper()
+	link := docsLink.FindStringSubmatch(record)
+	if link == nil {
+		assert.Regexp(t, "reason=(denied|refused)", record, "which need no help")
+		return
+	}
+	assert.Contains(t, anchors(read(t, link[1])), link[2])
 }
 
 // assertOwnHeaders holds an answer of the gate to literals of the standards.
@@ -283,6 +298,26 @@ func TestCallbackIsRefusedWithoutAskingWeChat(t *testing.T) {
 			assertOwnHeaders(t, p.header)
 		})
 	}
+}
+
+// The same with an attempt that would do.
+func TestMalformedCallbackSpendsNoAttempt(t *testing.T) {
+	s := newSite(t)
+	b := newBrowser(t, uaWeChat)
+	back := b.openUntil(s.URL+"/members", "/wechat/callback").next
+	state := back.Query().Get("state")
+	for _, query := range []string{
+		"code=C&state=" + state + "&state=" + state, "code=C&code=D&state=" + state, "code=&state=" + state,
+		"code=C&state=" + strings.ToUpper(state), "code=C&state=" + state + "maxthon", "code=C&state=" + state[:31],
+		"code=" + strings.Repeat("x", 513) + "&state=" + state, "code=C&state=" + state + "&x=" + strings.Repeat("x", 5000),
+		"code=C%0a&state=" + state, "code=C%20D&state=" + state, "code=%ff&state=" + state, "code=C&state=" + state + "&x=%zz",
+	} {
+		p := b.open(s.URL + "/wechat/callback?" + query)
+		assert.Equal(t, http.StatusForbidden, p.status, query)
+		assert.Equal(t, 1, p.shown, "no reload: it would not help: %s", query)
+	}
+	assert.Zero(t, s.calls(wechat.OpExchange))
+	assert.Contains(t, b.open(back.String()).body, "hello")
 }
 
 func TestCallbackTakesNoOtherMethod(t *testing.T) {
@@ -455,6 +490,18 @@ func TestCallbacksAtTheSameTimeMakeOneCall(t *testing.T) {
 			assert.EqualValues(t, 1, logins.Load())
 		})
 	}
+}
+
+func TestStoreOutageAtTheCallbackSpendsNoCode(t *testing.T) {
+	store := &faultyStore{newErr: errors.New("connection refused")}
+	s := newSite(t, func(o *wechatgate.Options) { o.Store = store })
+	b := newBrowser(t, uaWeChat)
+	back := b.openUntil(s.URL+"/members", "/wechat/callback").next.String()
+	b.cookies["127.0.0.1 __Host-wechatgate"] = &http.Cookie{Name: "__Host-wechatgate", Value: "some-id"}
+	p := b.open(back)
+	assert.Equal(t, http.StatusServiceUnavailable, p.status)
+	assert.Zero(t, s.calls(wechat.OpExchange))
+	assert.Len(t, b.named("-login-"), 1, "a reload can still succeed")
 }
 
 func TestAppOfTheAttemptIsAsked(t *testing.T) {

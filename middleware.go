@@ -89,7 +89,9 @@ func New(options Options) (*Gate, error) {
 
 // Format writes which site the gate is for. It keeps secrets and keys in: package
 // fmt looks into unexported fields.
-func (g *Gate) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "wechatgate.Gate(", g.targets.base, ")") }
+func (g *Gate) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprint(f, "wechatgate.Gate(", g.targets.base, ")")
+}
 
 // originOf returns the origin of an address that was found to be one.
 func originOf(address string) string {
@@ -320,6 +322,9 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 	setOwnHeaders(w.Header())
 	reference := rand.Text()[:8]
 	attrs := append(errorAttrs(f.err), slog.String("reference", reference), slog.String("browser", string(ClassifyBrowser(r.UserAgent()))))
+	if section := troubleshooting(f.err); section != "" {
+		attrs = append(attrs, slog.String("docs", docsTroubleshooting+section))
+	}
 	level := slog.LevelInfo
 	if f.err.Status >= http.StatusInternalServerError {
 		level = slog.LevelError
@@ -342,6 +347,26 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 		p.SignInURL = g.targets.signIn(f.target)
 	}
 	g.showPage(w, r, p)
+}
+
+const docsTroubleshooting = "https://github.com/wechatgate/wechatgate/blob/main/docs/troubleshooting.md#"
+
+// troubleshooting is the section of the documentation that helps whoever reads
+// the log. A visitor's refusal, and the site's own, need none.
+func troubleshooting(err *Error) string {
+	switch err.Reason {
+	case ReasonState:
+		return "reason-state-sign-in-was-not-completed"
+	case ReasonSnapshot:
+		return "the-page-says-使用完整服务"
+	case ReasonUnsupported:
+		return "please-open-this-page-in-wechat"
+	case ReasonWeChat, ReasonConfig, ReasonBusy:
+		return "errcodes-in-the-log"
+	case ReasonSession:
+		return "signing-in-goes-round-and-round"
+	}
+	return ""
 }
 
 // retryAfter is how many seconds from now another try may succeed, or 0.

@@ -25,16 +25,20 @@ type site struct {
 // startSite starts a site on plain http. change may alter the gate's options.
 func startSite(t *testing.T, change func(*wechatgate.Options)) site {
 	t.Helper()
-	return start(t, "http", (*httptest.Server).Start, change)
+	return start(t, "http", (*httptest.Server).Start, change, requireEverywhere)
 }
 
 // startSecureSite starts a site on https.
 func startSecureSite(t *testing.T) site {
 	t.Helper()
-	return start(t, "https", (*httptest.Server).StartTLS, nil)
+	return start(t, "https", (*httptest.Server).StartTLS, nil, requireEverywhere)
 }
 
-func start(t *testing.T, scheme string, serve func(*httptest.Server), change func(*wechatgate.Options)) site {
+func requireEverywhere(gate *wechatgate.Gate) http.Handler {
+	return gate.Require(http.HandlerFunc(showPath))
+}
+
+func start(t *testing.T, scheme string, serve func(*httptest.Server), change func(*wechatgate.Options), handler func(*wechatgate.Gate) http.Handler) site {
 	t.Helper()
 	fake := wechattest.NewServer()
 	t.Cleanup(fake.Close)
@@ -51,7 +55,7 @@ func start(t *testing.T, scheme string, serve func(*httptest.Server), change fun
 	gate, err := wechatgate.New(options)
 	require.NoError(t, err)
 
-	server := httptest.NewUnstartedServer(gate.Require(http.HandlerFunc(showPath)))
+	server := httptest.NewUnstartedServer(handler(gate))
 	require.NoError(t, server.Listener.Close())
 	server.Listener = listener
 	serve(server)

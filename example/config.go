@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/wechat"
 )
 
 const (
@@ -20,6 +22,8 @@ const (
 	keyVariable      = "WECHATGATE_SESSION_KEY"
 	verifyVariable   = "WECHATGATE_VERIFY_FILE"
 	insecureVariable = "WECHATGATE_INSECURE_BASE_URL"
+	baseURLVariable  = "WECHATGATE_BASE_URL"
+	standInVariable  = "WECHATGATE_EXAMPLE_WECHAT"
 )
 
 // optionVariables pairs the fields of [wechatgate.Options] with the variables
@@ -27,13 +31,14 @@ const (
 func optionVariables() [][2]string {
 	return [][2]string{
 		{"InsecureBaseURL", insecureVariable},
-		{"BaseURL", "WECHATGATE_BASE_URL"},
+		{"BaseURL", baseURLVariable},
 		{"OfficialAccount.ID", "WECHATGATE_OFFICIAL_ACCOUNT_ID"},
 		{"OfficialAccount.Secret", "WECHATGATE_OFFICIAL_ACCOUNT_SECRET"},
 		{"Website.ID", "WECHATGATE_WEBSITE_ID"},
 		{"Website.Secret", "WECHATGATE_WEBSITE_SECRET"},
 		{"SessionKeys", keyVariable},
 		{"VerifyFiles", verifyVariable},
+		{"Endpoints", standInVariable},
 	}
 }
 
@@ -64,8 +69,9 @@ func readConfig(getenv func(string) string) (config, error) {
 	keys, keysErr := sessionKeys(get(keyVariable))
 	verifyFiles, verifyErr := verifyFile(get(verifyVariable))
 	insecure, insecureErr := boolean(insecureVariable, get(insecureVariable))
+	endpoints, endpointsErr := standIn(get(standInVariable), get(baseURLVariable))
 	c.options = wechatgate.Options{
-		BaseURL: get("WECHATGATE_BASE_URL"),
+		BaseURL: get(baseURLVariable),
 		OfficialAccount: wechatgate.App{
 			ID:     get("WECHATGATE_OFFICIAL_ACCOUNT_ID"),
 			Secret: get("WECHATGATE_OFFICIAL_ACCOUNT_SECRET"),
@@ -77,10 +83,11 @@ func readConfig(getenv func(string) string) (config, error) {
 		SessionKeys:     keys,
 		VerifyFiles:     verifyFiles,
 		InsecureBaseURL: insecure,
+		Endpoints:       endpoints,
 	}
 	// New knows every rule: it only has to speak of variables.
 	_, err := wechatgate.New(c.options)
-	return c, errors.Join(append(errs, keysErr, verifyErr, insecureErr, namingVariables(err))...)
+	return c, errors.Join(append(errs, keysErr, verifyErr, insecureErr, endpointsErr, namingVariables(err))...)
 }
 
 func sessionKeys(value string) ([][]byte, error) {
@@ -120,6 +127,29 @@ func boolean(name, value string) (bool, error) {
 		return false, fmt.Errorf("%s: want true or false", name)
 	}
 	return yes, nil
+}
+
+// standIn returns the addresses of something else in the place of WeChat, or
+// none. Whoever runs that can sign in as anybody, so it has to be on this
+// computer, and the site must be one that nobody finds from elsewhere.
+func standIn(address, baseURL string) (wechat.Endpoints, error) {
+	if address == "" {
+		return wechat.Endpoints{}, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" || !isLoopback(u.Hostname()) {
+		return wechat.Endpoints{}, fmt.Errorf("%s: want an address of this computer, like http://127.0.0.1:9000", standInVariable)
+	}
+	base, err := url.Parse(baseURL)
+	if err != nil || !isLoopback(base.Hostname()) && !strings.HasSuffix(base.Hostname(), ".test") {
+		return wechat.Endpoints{}, fmt.Errorf("%s: is for tests: want a %s on localhost or below .test, which no real site is", standInVariable, baseURLVariable)
+	}
+	return wechat.Endpoints{Open: address, API: address}, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // namingVariables says the same as err with variables in the place of fields.

@@ -19,7 +19,9 @@
 //	WECHATGATE_INSECURE_BASE_URL        optional: true for a test account on http, an IP address or a port
 //
 // WECHATGATE_EXAMPLE_ADDR is where to listen, localhost:8080 by default. For the
-// real WeChat a proxy with TLS stands in front.
+// real WeChat a proxy with TLS stands in front: nginx/nginx.conf is one for nginx.
+// Its test uses WECHATGATE_EXAMPLE_WECHAT, where something on this computer plays
+// WeChat, for a base URL on localhost or below .test alone.
 package main
 
 import (
@@ -102,6 +104,9 @@ func announce(w io.Writer, options wechatgate.Options, listener net.Listener, fa
 	} else {
 		_, _ = fmt.Fprintf(w, "Listening  http://%s  (a proxy with TLS belongs in front)\n", listener.Addr())
 		_, _ = fmt.Fprintf(w, "Signing in with WeChat: official account %v, website app %v\n", options.OfficialAccount, options.Website)
+		if address := options.Endpoints.Open; address != "" {
+			_, _ = fmt.Fprintf(w, "WeChat is none here, but %s: it can sign anybody in as anybody.\n", address)
+		}
 	}
 	_, _ = fmt.Fprintln(w, "Stop with Ctrl-C.")
 }

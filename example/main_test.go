@@ -107,6 +107,8 @@ func TestReadConfig(t *testing.T) {
 		{"several keys, to change them", realWeChat("WECHATGATE_SESSION_KEY", key+", c"+key[1:]), nil},
 		{"a test account may use http and a port", realWeChat("WECHATGATE_BASE_URL", "http://192.168.1.10:8080", "WECHATGATE_INSECURE_BASE_URL", "true"), nil},
 		{"the console's file", realWeChat("WECHATGATE_VERIFY_FILE", verify), nil},
+		{"something in WeChat's place on this computer, for a site under test", standInFor("https://shop.test/shop", "http://127.0.0.1:9000"), nil},
+		{"the same for a site on this computer", standInFor("https://shop.localhost", "http://localhost:9000"), nil},
 		{
 			"an address without a port",
 			map[string]string{"WECHATGATE_EXAMPLE_ADDR": "8080"},
@@ -137,6 +139,26 @@ func TestReadConfig(t *testing.T) {
 				"WECHATGATE_OFFICIAL_ACCOUNT_ID: is missing",
 				"WECHATGATE_WEBSITE_SECRET: is missing",
 			},
+		},
+		{
+			"something in WeChat's place for a real site",
+			standInFor("https://shop.example.com", "http://127.0.0.1:9000"),
+			[]string{"WECHATGATE_EXAMPLE_WECHAT: is for tests: want a WECHATGATE_BASE_URL on localhost or below .test"},
+		},
+		{
+			"for a real site that looks like one under test",
+			standInFor("https://shop.test.example.com", "http://127.0.0.1:9000"),
+			[]string{"WECHATGATE_EXAMPLE_WECHAT: is for tests"},
+		},
+		{
+			"something in WeChat's place that is on another computer",
+			standInFor("https://shop.test", "http://192.168.1.10:9000"),
+			[]string{"WECHATGATE_EXAMPLE_WECHAT: want an address of this computer"},
+		},
+		{
+			"something in WeChat's place alone",
+			map[string]string{"WECHATGATE_EXAMPLE_WECHAT": "http://127.0.0.1:9000"},
+			[]string{"WECHATGATE_EXAMPLE_WECHAT: is for tests", "WECHATGATE_BASE_URL: is required", "WECHATGATE_OFFICIAL_ACCOUNT_ID and WECHATGATE_WEBSITE_ID: at least one", "WECHATGATE_SESSION_KEY: at least one"},
 		},
 		{"a short key", realWeChat("WECHATGATE_SESSION_KEY", "c2hvcnQ="), []string{"WECHATGATE_SESSION_KEY[0]: has 5 bytes"}},
 		{
@@ -207,6 +229,10 @@ func realWeChat(changes ...string) map[string]string {
 		env[changes[i]] = changes[i+1]
 	}
 	return env
+}
+
+func standInFor(baseURL, address string) map[string]string {
+	return realWeChat("WECHATGATE_BASE_URL", baseURL, "WECHATGATE_EXAMPLE_WECHAT", address)
 }
 
 func TestRunSaysThatThePortIsTaken(t *testing.T) {
