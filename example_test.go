@@ -540,7 +540,7 @@ func ExampleOptions_logger() {
 	// Output:
 	// level=INFO msg="wechatgate: signed in" event="signed in" flow=official-account browser=wechat
 	// 200 /orders: your orders
-	// level=INFO msg="wechatgate: sign-in failed" event="sign-in failed" reason=state error="the callback's code or state is missing, doubled or malformed" browser=wechat
+	// level=INFO msg="wechatgate: sign-in failed" event="sign-in failed" reason=state error="the callback's code or state is missing, doubled or malformed" browser=wechat docs=https://github.com/wechatgate/wechatgate/blob/main/docs/troubleshooting.md#reason-state-sign-in-was-not-completed
 	// 403 /wechat/callback: 登录没有完成
 }
 

@@ -122,7 +122,7 @@ func TestLateWorkDoesNotDisturbTheNextFlight(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		first := ask(ctx, f, "state", func(context.Context) arrival {
 			<-hold // whatever its context says
-			return arrivalAt("/late")
+			return arrival{target: "/late", passing: true}
 		})
 		synctest.Wait()
 		leave()

@@ -170,6 +170,7 @@ func TestNewNamesTheWrongFieldAndWhatIsRight(t *testing.T) {
 		{"a public pattern is there twice", public("/a/", "/a/"), "Public[1]", "conflicts"},
 		{"public patterns conflict", public("/{x}/b", "/a/{y}"), "Public[1]", "conflicts"},
 		{"a public pattern is not clean", public("/a/../b"), "Public[0]", noMatch},
+		{"a public pattern is two slashes", public("//"), "Public[0]", noMatch},
 		{"a public pattern has an encoded slash", public("/a%2Fb"), "Public[0]", noMatch},
 		{"a public pattern has an encoded backslash", public("/a%5Cb"), "Public[0]", noMatch},
 		{"a public pattern is for CONNECT", public("CONNECT /a"), "Public[0]", noMatch},

@@ -59,14 +59,18 @@ type visit struct {
 	renew    bool   // time to renew the last-seen cookie
 }
 
+// maxPayloads bounds what a request can cost that repeats an old session of its
+// own a thousand times. A browser has one; two, where it was tricked.
+const maxPayloads = 4
+
 // read looks at the request alone, and never writes. An error means that
 // nobody can tell whether the visitor is signed in.
 func (j *sessionJar) read(r *http.Request) (visit, error) {
 	if !hasCookie(r.Header, j.name) {
 		return visit{}, nil
 	}
-	now := time.Now()
-	for skip := 0; ; {
+	now, skip := time.Now(), 0
+	for range maxPayloads {
 		payload, next, err := j.vault.find(r, skip)
 		if err != nil || next == 0 {
 			return visit{broken: err == nil}, err
@@ -80,6 +84,7 @@ func (j *sessionJar) read(r *http.Request) (visit, error) {
 			return visit{session: s, signedIn: true, payload: payload, renew: renew}, nil
 		}
 	}
+	return visit{broken: true}, nil
 }
 
 // tidy writes the cookies that a visit asks for, if any.

@@ -249,6 +249,7 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 		{"a good cookie and a broken one", []string{sealed, "broken"}, true},
 		{"an expired cookie and a good one", []string{at(30 * 24 * time.Hour), sealed}, true},
 		{"a hundred broken cookies and a good one", append(slices.Repeat([]string{"broken"}, 100), sealed), true},
+		{"four expired cookies and a good one", append(slices.Repeat([]string{at(30 * 24 * time.Hour)}, 4), sealed), false},
 		{"three thousand broken cookies", slices.Repeat([]string{"broken"}, 3000), false},
 	} {
 		t.Run(row.what, func(t *testing.T) {

@@ -325,6 +325,9 @@ func TestBeginRemovesWhatNoLongerCounts(t *testing.T) {
 		b["__Host-wechatgate-login-00000000"] = "broken"
 		b["__Host-wechatgate-login-"] = ""
 		b["__Host-wechatgate-login-11111111"] = b[s.name(good.state)]
+		foreign, err := s.sealer.seal("__Host-wechatgate-login-22222222", good.encode())
+		require.NoError(t, err)
+		b["__Host-wechatgate-login-22222222"] = foreign
 		b["__Host-wechatgate"], b["other"] = "a session", "cookie"
 
 		last := b.begin(t, s, anAttempt("/last"))
