@@ -1,0 +1,179 @@
+package storetest_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/sessions"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wechatgate/wechatgate/storetest"
+)
+
+func key() []byte { return []byte("0123456789abcdef0123456789abcdef") }
+
+func TestGoodStore(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, newStore(vices{}))
+}
+
+func TestCookieStore(t *testing.T) {
+	t.Parallel()
+	storetest.RunWith(t, newCookieStore, storetest.Limits{ReplayAfterSignOut: true, KeepsExpired: true})
+}
+
+func TestFilesystemStore(t *testing.T) {
+	t.Parallel()
+	storetest.RunWith(t, newFilesystemStore, storetest.Limits{KeepsExpired: true})
+}
+
+// A session file that is gone is no outage, so a directory that is gone is none.
+func TestFilesystemStoreWithoutItsDirectory(t *testing.T) {
+	t.Parallel()
+	directory := filepath.Join(t.TempDir(), "sessions")
+	require.NoError(t, os.Mkdir(directory, 0o700))
+	storetest.RunOutage(t, sessions.NewFilesystemStore(directory, key()),
+		func(t *testing.T) { require.NoError(t, os.Rename(directory, directory+"-away")) },
+		func(t *testing.T) { require.NoError(t, os.Rename(directory+"-away", directory)) },
+		storetest.Limits{HidesOutage: true})
+}
+
+// A directory that is there and cannot be read is an outage.
+func TestFilesystemStoreWithABrokenDirectory(t *testing.T) {
+	t.Parallel()
+	directory := filepath.Join(t.TempDir(), "sessions")
+	require.NoError(t, os.Mkdir(directory, 0o700))
+	storetest.RunOutage(t, sessions.NewFilesystemStore(directory, key()),
+		func(t *testing.T) {
+			require.NoError(t, os.Rename(directory, directory+"-away"))
+			require.NoError(t, os.WriteFile(directory, nil, 0o600))
+		},
+		func(t *testing.T) {
+			require.NoError(t, os.Remove(directory))
+			require.NoError(t, os.Rename(directory+"-away", directory))
+		},
+		storetest.Limits{})
+}
+
+func newCookieStore(*testing.T) sessions.Store { return sessions.NewCookieStore(key()) }
+
+func newFilesystemStore(t *testing.T) sessions.Store {
+	t.Helper()
+	return sessions.NewFilesystemStore(t.TempDir(), key())
+}
+
+func newStore(v vices) func(*testing.T) sessions.Store {
+	return func(*testing.T) sessions.Store { return newMemory(v) }
+}
+
+const (
+	// usable are the subtests that a Store with which nobody can sign in fails.
+	usable = "SignIn Rotation Fixation SignOut Replay Revocation Lifetime Expiry Resurrection PageViews UnknownCookies TwoCookies Attributes Outage Race"
+	// ending are those that show sessions outliving their end.
+	ending = "Rotation Fixation Replay Revocation Resurrection UnknownCookies Outage Race"
+)
+
+// badStores are what the suite has to find, and the subtests that find it.
+var badStores = []struct {
+	name     string
+	newStore func(*testing.T) sessions.Store
+	limits   storetest.Limits
+	red      string // all others are green
+	perhaps  string // by chance
+}{
+	{name: "forgets", newStore: newStore(vices{forgets: true}), red: usable + " Size"},
+	{name: "counts nanoseconds", newStore: newStore(vices{countsNanos: true}), red: usable + " Size"},
+	{name: "writes no cookie", newStore: newStore(vices{writesNoCookie: true}), red: usable},
+	{name: "writes a huge cookie", newStore: newStore(vices{writesHugeCookie: true}), red: usable},
+	{name: "resumes anyone's session", newStore: newStore(vices{resumesAnyone: true}), red: "SignIn Fixation SignOut UnknownCookies Outage Race"},
+	{name: "recycles IDs", newStore: newStore(vices{recyclesIDs: true}), red: "Rotation Fixation Replay", perhaps: "Race"},
+	{name: "never deletes", newStore: newStore(vices{neverDeletes: true}), red: ending},
+	{name: "keeps forever", newStore: newStore(vices{keepsForever: true}), red: "Expiry"},
+	{name: "invents errors", newStore: newStore(vices{inventsErrors: true}), red: "Fixation Expiry Resurrection UnknownCookies TwoCookies", perhaps: "Race"},
+	{name: "cuts at 512 bytes", newStore: newStore(vices{cutsAt512: true}), red: "Size"},
+	{name: "drops rare letters", newStore: newStore(vices{dropsRareLetters: true}), red: "Size"},
+	{name: "refuses more than 512 bytes", newStore: newStore(vices{refusesAt512: true})}, // says so
+	{name: "writes back what it read", newStore: newStore(vices{touches: true}), red: "Race"},
+	{name: "writes back at the end", newStore: newStore(vices{savesAtEnd: true}), red: "Resurrection", perhaps: ending},
+	{name: "shares a buffer", newStore: newStore(vices{sharesBuffer: true}), red: "Race"},
+	{name: "CookieStore, no limit declared", newStore: newCookieStore, red: ending + " Expiry"},
+	{name: "a replay that is none", newStore: newStore(vices{}), limits: storetest.Limits{ReplayAfterSignOut: true}, red: "Rotation Fixation Replay Revocation Resurrection Outage Race"},
+	{name: "an expiry that is kept", newStore: newStore(vices{}), limits: storetest.Limits{KeepsExpired: true}, red: "Expiry"},
+}
+
+// inside makes the test binary run the suite on bad Stores, which fails.
+const inside = "STORETEST_BAD_STORES"
+
+func TestBadStores(t *testing.T) {
+	if os.Getenv(inside) == "" {
+		t.Skip("TestBadStoresAreFound runs it")
+	}
+	for _, row := range badStores {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			storetest.RunWith(t, row.newStore, row.limits)
+		})
+	}
+}
+
+func TestBadOutages(t *testing.T) {
+	if os.Getenv(inside) == "" {
+		t.Skip("TestBadStoresAreFound runs it")
+	}
+	for name, limits := range map[string]storetest.Limits{
+		"hidden":              {},
+		"hidden and declared": {HidesOutage: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMemory(vices{})
+			storetest.RunOutage(t, m, func(*testing.T) { m.setDown(true) }, func(*testing.T) { m.setDown(false) }, limits)
+		})
+	}
+	t.Run("declared and not hidden", func(t *testing.T) {
+		f := &failing{Store: newMemory(vices{})}
+		storetest.RunOutage(t, f, func(*testing.T) { f.fail.Store(true) }, func(*testing.T) { f.fail.Store(false) }, storetest.Limits{HidesOutage: true})
+	})
+}
+
+func TestBadStoresAreFound(t *testing.T) {
+	t.Parallel()
+	binary, err := os.Executable()
+	require.NoError(t, err)
+	command := exec.CommandContext(t.Context(), binary, "-test.run=^TestBad(Stores|Outages)$", "-test.v", "-test.parallel=8", "-test.timeout=5m")
+	command.Env = append(os.Environ(), inside+"=1")
+	output, err := command.CombinedOutput()
+	var failed *exec.ExitError
+	require.ErrorAs(t, err, &failed, "%s", output)
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s", output)
+		}
+	}()
+	verdicts := map[string]map[string]bool{} // of each row's subtests: red?
+	for _, found := range regexp.MustCompile(`--- (PASS|FAIL): TestBad\w+/([^/\n]+)/(\w+) `).FindAllStringSubmatch(string(output), -1) {
+		if verdicts[found[2]] == nil {
+			verdicts[found[2]] = map[string]bool{}
+		}
+		verdicts[found[2]][found[3]] = found[1] == "FAIL"
+	}
+	for _, row := range badStores {
+		found := verdicts[strings.ReplaceAll(row.name, " ", "_")]
+		assert.Len(t, found, 16, row.name)
+		for subtest, red := range found {
+			if !names(row.perhaps, subtest) || names(row.red, subtest) {
+				assert.Equal(t, names(row.red, subtest), red, "%s: is %s red?", row.name, subtest)
+			}
+		}
+	}
+	assert.Equal(t, map[string]bool{"RealOutage": true}, verdicts["hidden"])
+	assert.Equal(t, map[string]bool{"RealOutage": true}, verdicts["declared_and_not_hidden"])
+	assert.Equal(t, map[string]bool{"RealOutage": false}, verdicts["hidden_and_declared"])
+}
+
+func names(list, subtest string) bool { return slices.Contains(strings.Fields(list), subtest) }
