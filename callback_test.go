@@ -93,6 +93,12 @@ func callbackErrors() []callbackError {
 		{name: "userinfo is about somebody else", prepare: answersWith(wechat.OpUserInfo, 2, func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"openid":"oSomebodyElse","nickname":"x"}`)
 		}), path: withProfile, status: 502, reason: wechatgate.ReasonWeChat, exchanges: 2},
+		{name: "token and profile have different unionids", prepare: func(s *site) {
+			s.wechat.SignInAs(alice)
+			s.wechat.AnswerNext(wechat.OpUserInfo, func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = fmt.Fprintf(w, `{"openid":%q,"unionid":"oSomebodyElse"}`, wechattest.OpenID(s.wechat.OfficialAccount.ID, alice))
+			})
+		}, path: withProfile, status: 502, reason: wechatgate.ReasonWeChat, exchanges: 1, logged: "unionid"},
 		{name: "userinfo's token is bad twice", prepare: fails(wechat.OpUserInfo, 40001, 40001), path: withProfile, status: 502, reason: wechatgate.ReasonWeChat, exchanges: 2, logged: "errcode=40001"},
 		{name: "a redirect, twice", prepare: answersWith(wechat.OpExchange, 2, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound)
@@ -620,6 +626,14 @@ func TestOneErrorIsMendedWithoutTheVisitorNoticing(t *testing.T) {
 			assert.Equal(t, row.exchanges, s.calls(wechat.OpExchange))
 		})
 	}
+}
+
+func TestProfileIsNotReadWithoutTheScope(t *testing.T) {
+	s := newSite(t)
+	answers(1, `{"access_token":"AT","expires_in":7200,"openid":"oX","scope":"snsapi_base"}`)(s)
+	p := newBrowser(t, uaWeChat).open(s.URL + "/wechat/login?scope=snsapi_userinfo&return_to=/members")
+	assert.Contains(t, p.body, "hello oX")
+	assert.Zero(t, s.calls(wechat.OpUserInfo), "what came back counts, not what was asked for")
 }
 
 func TestSpentCodeWithASessionLeadsOn(t *testing.T) {
