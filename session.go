@@ -66,14 +66,13 @@ const maxPayloads = 4
 // read looks at the request alone, and never writes. An error means that
 // nobody can tell whether the visitor is signed in.
 func (j *sessionJar) read(r *http.Request) (visit, error) {
-	if !hasCookie(r.Header, j.name) {
-		return visit{}, nil
-	}
 	now, skip := time.Now(), 0
 	for range maxPayloads {
 		payload, next, err := j.vault.find(r, skip)
 		if err != nil || next == 0 {
-			return visit{broken: err == nil}, err
+			// Asked last: a second look at every cookie costs a signed-in
+			// request that has ten of them 8 %.
+			return visit{broken: err == nil && hasCookie(r.Header, j.name)}, err
 		}
 		skip = next
 		s, ok := parseSession(payload)
