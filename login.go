@@ -42,14 +42,18 @@ func (g *Gate) turnAwayWith(w http.ResponseWriter, r *http.Request, d departure)
 	}
 	setOwnHeaders(w.Header())
 	d.flow, d.target = g.flow(r), g.targets.ofRequest(r)
-	if d.flow == FlowOfficialAccount && hasCookie(r.Header, g.signedOut) {
-		// WeChat would sign them in again before they have seen that they
-		// are out.
-		g.showPage(w, r, Page{Name: PageSignedOut, Status: http.StatusUnauthorized, SignInURL: g.targets.signIn(d.target)})
+	if g.options.KeepFragment && r.Method != http.MethodPost {
+		g.showFragmentPage(w, r, d)
 		return
 	}
-	if g.options.KeepFragment && r.Method != http.MethodPost && (d.flow == FlowOfficialAccount || d.flow == FlowQR) {
-		g.showFragmentPage(w, r, d)
+	g.departUnasked(w, r, d)
+}
+
+// departUnasked is depart for a visitor who has pressed nothing. After a sign-out
+// WeChat would sign them in again before they have seen that they are out.
+func (g *Gate) departUnasked(w http.ResponseWriter, r *http.Request, d departure) {
+	if d.flow == FlowOfficialAccount && hasCookie(r.Header, g.signedOut) {
+		g.showPage(w, r, Page{Name: PageSignedOut, Status: http.StatusUnauthorized, SignInURL: g.targets.signIn(d.target)})
 		return
 	}
 	g.depart(w, r, d)
@@ -76,7 +80,8 @@ func (g *Gate) askForProfile(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// login starts a sign-in that was asked for.
+// login starts a sign-in. A script that leads there by itself says auto=1; all
+// others have been asked for by a click.
 func (g *Gate) login(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, http.MethodGet) {
 		return
@@ -93,6 +98,10 @@ func (g *Gate) login(w http.ResponseWriter, r *http.Request) {
 	}
 	if query.Get("flow") == string(FlowQR) && g.options.Website.ID != "" {
 		d.flow = FlowQR
+	}
+	if query.Get("auto") == "1" {
+		g.departUnasked(w, r, d)
+		return
 	}
 	g.depart(w, r, d)
 }
@@ -197,7 +206,7 @@ func qrLanguage(r *http.Request) string {
 
 // showFragmentPage fetches the part of the address that browsers do not send.
 func (g *Gate) showFragmentPage(w http.ResponseWriter, r *http.Request, d departure) {
-	var parameters []string
+	parameters := []string{"auto=1"}
 	if d.profile {
 		parameters = append(parameters, "scope="+string(wechat.ScopeUserInfo))
 	}

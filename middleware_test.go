@@ -215,6 +215,15 @@ func TestStoreOutageClosesTheGate(t *testing.T) {
 	assert.Zero(t, store.saves.Load())
 }
 
+func TestNoSignInBeginsWhileTheStoreIsAway(t *testing.T) {
+	s := newSite(t, func(o *wechatgate.Options) { o.Store = &faultyStore{newErr: errors.New("connection refused")} })
+	b := newBrowser(t, uaWeChat)
+	b.cookies["127.0.0.1 __Host-wechatgate"] = &http.Cookie{Name: "__Host-wechatgate", Value: "some-id"}
+	assert.Equal(t, http.StatusServiceUnavailable, b.open(s.URL+"/wechat/login").status)
+	assert.Empty(t, b.named("-login-"))
+	assert.Empty(t, s.wechat.Calls())
+}
+
 func TestAnonymousVisitorsNeverTouchTheStore(t *testing.T) {
 	store := &faultyStore{}
 	s := newSite(t, func(o *wechatgate.Options) { o.Store = store })
@@ -323,6 +332,20 @@ func TestSignOut(t *testing.T) {
 	assert.Equal(t, s.URL+"/members?x=1", p.address.String())
 	assert.Contains(t, p.body, "hello")
 	assert.NotContains(t, b.named(""), "__Host-wechatgate-signed-out")
+}
+
+func TestScriptsThatLeadToSignInAreHeldBackAfterASignOut(t *testing.T) {
+	s := newSite(t)
+	b := newBrowser(t, uaWeChat)
+	b.open(s.URL + "/members")
+	b.post(s.URL+"/wechat/logout", url.Values{})
+	p := b.open(s.URL + "/wechat/login?auto=1&return_to=%2Fapp%23%2Forders")
+	assert.Equal(t, http.StatusUnauthorized, p.status)
+	assert.Equal(t, 1, s.calls(wechat.OpExchange))
+	p = b.open(button(t, p))
+	assert.Equal(t, s.URL+"/app#/orders", p.address.String())
+	assert.Contains(t, p.body, "hello")
+	assert.Contains(t, b.open(s.URL+"/wechat/login?auto=1&return_to=/there").body, "hello", "auto=1 changes nothing otherwise")
 }
 
 func TestSignedOutMarkerDoesNotHoldBackAQRCode(t *testing.T) {

@@ -182,6 +182,24 @@ func TestWeChatWithoutOfficialAccountIsUnsupported(t *testing.T) {
 	assert.Len(t, s.log.lines("reason=unsupported"), 1)
 }
 
+func TestQRCodeIsForcedOnlyWhereThereIsAWebsiteApp(t *testing.T) {
+	s := newSite(t)
+	p := newBrowser(t, uaWeChat).openUntil(s.URL+"/wechat/login?flow=qr", "/connect/")
+	assert.Contains(t, p.next.String(), "/connect/qrconnect?")
+	s = newSite(t, func(o *wechatgate.Options) { o.Website = wechatgate.App{} })
+	p = newBrowser(t, uaWeChat).openUntil(s.URL+"/wechat/login?flow=qr", "/connect/")
+	assert.Contains(t, p.next.String(), "/connect/oauth2/authorize?")
+}
+
+func TestScriptsAreNotAskedForAProfile(t *testing.T) {
+	s := newSite(t)
+	b := newBrowser(t, uaWeChat)
+	b.open(s.URL + "/members")
+	response, body := b.fetch(http.MethodGet, s.URL+"/profile/api", nil)
+	assert.Equal(t, http.StatusUnauthorized, response.StatusCode)
+	assert.Contains(t, body, "login_required")
+}
+
 func TestEmbeddedQRCode(t *testing.T) {
 	s := newSite(t, func(o *wechatgate.Options) {
 		o.EmbedQR = true
@@ -208,6 +226,21 @@ func TestKeepFragmentAsksTheBrowserFirst(t *testing.T) {
 	p = b.open(button(t, p) + url.QueryEscape("#/orders/7?tab=1")) // as the page's script does
 	assert.Equal(t, s.URL+"/app?x=1#/orders/7?tab=1", p.address.String())
 	assert.Contains(t, p.body, "hello")
+}
+
+func TestKeepFragmentThroughPagesThatWait(t *testing.T) {
+	s := newSite(t, func(o *wechatgate.Options) { o.KeepFragment = true })
+	asked := func(b *browser) page {
+		return b.open(button(t, b.open(s.URL+"/app?x=1")) + url.QueryEscape("#/orders/7")) // as the page's script does
+	}
+	b := newBrowser(t, uaWeChat)
+	b.post(s.URL+"/wechat/logout", url.Values{})
+	p := asked(b)
+	assert.Equal(t, http.StatusUnauthorized, p.status, "signed out a moment ago")
+	assert.Equal(t, s.URL+"/app?x=1#/orders/7", b.open(button(t, p)).address.String())
+
+	p = asked(newBrowser(t, uaPhone))
+	assert.Contains(t, html.UnescapeString(p.body), s.URL+"/app?x=1#/orders/7", "the address to open in WeChat")
 }
 
 var loginLink = regexp.MustCompile(`(?:href|data-[a-z-]+)="([^"]*/wechat/login[^"]*)"`)
