@@ -102,6 +102,50 @@ func ExampleServer_Deny() {
 	// /wechat/callback 403 Forbidden
 }
 
+// A link that asks for nickname and avatar without a click: WeChat shows the page
+// as a snapshot, under a made-up account, which gets no session.
+func ExampleServer_Snapshot() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := newShop(fake)
+	defer site.Close()
+
+	fake.Snapshot(true)
+	browser := fake.Browser(wechatgate.BrowserWeChat)
+	response, err := browser.Get(site.URL + "/wechat/login?scope=snsapi_userinfo&return_to=/orders")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = response.Body.Close()
+	fmt.Println(response.Request.URL.Path, response.Status)
+	// Output:
+	// /wechat/callback 403 Forbidden
+}
+
+// An answer that WeChat would not give.
+func ExampleServer_AnswerNext() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := newShop(fake)
+	defer site.Close()
+
+	for range 2 { // the first one makes the gate start again
+		fake.AnswerNext(wechat.OpExchange, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "<html>a captive portal</html>")
+		})
+	}
+	response, err := fake.Browser(wechatgate.BrowserWeChat).Get(site.URL + "/orders")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = response.Body.Close()
+	fmt.Println(response.Request.URL.Path, response.Status)
+	// Output:
+	// /wechat/callback 502 Bad Gateway
+}
+
 // newShop starts the site under test.
 func newShop(fake *wechattest.Server) *httptest.Server {
 	var shop http.Handler
