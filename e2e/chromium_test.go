@@ -126,9 +126,6 @@ func (b *tab) incognito(t *testing.T, d device) *tab {
 	t.Helper()
 	tab := newTab(b.ctx, t, d, chromedp.WithNewBrowserContext())
 	tab.do("become another device", func(ctx context.Context) error {
-		if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
-			return err
-		}
 		_, err := chromedp.Call(ctx, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{
 			UserAgent:      d.userAgent,
 			AcceptLanguage: d.language,
@@ -151,6 +148,9 @@ func newTab(parent context.Context, t *testing.T, d device, options ...chromedp.
 	// The first action starts the browser, which lives as long as its context:
 	// no time limit here.
 	require.NoError(t, chromedp.Do(ctx, chromedp.EmulateViewport(d.width, d.height, viewport...)))
+	// Every tab has the focus, as if it were the one that somebody looks at.
+	_, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+	require.NoError(t, err)
 	require.NoError(t, chromedp.Listen(ctx, tab.listen))
 	t.Cleanup(func() {
 		tab.mu.Lock()

@@ -100,7 +100,10 @@ func pathPage() *template.Template {
 <p id="route"></p>
 <form method="post" action="/wechat/logout"><button id="sign-out">Sign out</button></form>
 </main>
-<script>document.getElementById("route").textContent = "route " + location.hash</script>
+<script>
+document.getElementById("route").textContent = "route " + location.hash;
+document.querySelector("main").dataset.route = location.hash;
+</script>
 </html>
 `))
 }

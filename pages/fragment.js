@@ -1,9 +1,9 @@
 (function () {
   "use strict";
   // The address ends in return_to=, so the fragment becomes the target's.
-  var address = document.getElementById("continue").href;
+  var link = document.getElementById("continue");
   if (location.hash !== "#wechat_redirect") {
-    address += encodeURIComponent(location.hash);
+    link.href += encodeURIComponent(location.hash);
   }
-  location.replace(address);
+  location.replace(link.href);
 })();

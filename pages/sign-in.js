@@ -8,6 +8,7 @@
       return;
     }
     clearInterval(timer);
+    frame.previousElementSibling.hidden = true; // it says to scan the code
     frame.parentNode.removeChild(frame);
     document.getElementById("expired").hidden = false;
   }, 1000);

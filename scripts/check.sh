@@ -109,12 +109,13 @@ step_race() {
 	done
 }
 
-# e2e: the same for e2e: a real Chromium, nginx and Redis.
+# e2e: the same for e2e: a real Chromium with axe-core, nginx and Redis.
 step_e2e() {
 	local program
 	for program in chromium nginx redis-server; do
 		command -v "$program" >/dev/null || absent "$program"
 	done
+	install_axe || absent axe-core
 	[[ ! -e e2e/go.mod ]] || in_module ./e2e go test -race -shuffle=on -count=1 -timeout=10m ./...
 }
 
@@ -203,6 +204,12 @@ install_tool() {
 		GOBIN=$bin go install "$package"
 	fi
 	PATH=$bin:$PATH
+}
+
+# install_axe puts axe-core, as it is locked, where the tests look for it.
+install_axe() {
+	local locked=e2e/axe/package-lock.json installed=e2e/axe/node_modules/.package-lock.json
+	[[ $installed -nt $locked ]] || (cd e2e/axe && npm ci --loglevel=error)
 }
 
 # snapshot tells the state of the work tree, contents of changed files included.
