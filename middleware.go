@@ -1,7 +1,6 @@
 package wechatgate
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -492,34 +491,4 @@ func mustHave(method string, next http.Handler) {
 	if next == nil {
 		panic("wechatgate: " + method + " needs a handler")
 	}
-}
-
-// CheckConfig asks WeChat whether AppIDs and secrets are right, by exchanging a
-// code that does not exist: WeChat looks at ID and secret first. The error joins
-// one for each app, and says what to mend. It never asks for the account's own
-// access token, which would end the one that other programs hold.
-//
-// Call it at start-up, and decide there whether to go on without WeChat.
-func (g *Gate) CheckConfig(ctx context.Context) error {
-	var errs []error
-	for _, app := range [...]struct {
-		field string
-		App
-	}{{"OfficialAccount", g.options.OfficialAccount}, {"Website", g.options.Website}} {
-		if app.ID == "" {
-			continue
-		}
-		_, err := g.client.Exchange(ctx, app.App, "wechatgate-check")
-		var answer *wechat.Error
-		switch {
-		case errors.As(err, &answer) && answer.Code == 40029:
-		case errors.As(err, &answer) && answer.Hint() != "":
-			errs = append(errs, optionError(app.field, "%w. %s", err, answer.Hint()))
-		case err != nil:
-			errs = append(errs, optionError(app.field, "WeChat could not be asked: %w", err))
-		default:
-			errs = append(errs, optionError(app.field, "WeChat took a code that does not exist: Endpoints do not lead to WeChat"))
-		}
-	}
-	return errors.Join(errs...)
 }

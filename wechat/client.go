@@ -92,17 +92,56 @@ func (c Client) UserInfo(ctx context.Context, accessToken, openID, lang string) 
 	return parseProfile(body, openID, accessToken)
 }
 
-// get makes one call, and never more than one. No error of it holds a secret.
+// CheckPage opens an address of [Endpoints.AuthorizeURL] or
+// [Endpoints.QRConnectURL] as a browser with this User-Agent would, and returns
+// an [*Error] for what that page would tell a visitor: 10003, 10005, 10016 or
+// 40013. It is for checking a configuration; nobody is signed in by it.
+//
+// Nothing of these pages is documented. What they say is taken from visitors'
+// reports, so no error means that nothing was recognised, and an error with Code
+// 0 that there was no page to read, as where WeChat sent the browser on.
+func (c Client) CheckPage(ctx context.Context, address, userAgent string) error {
+	body, err := c.fetch(ctx, OpPage, address, userAgent)
+	if err != nil {
+		return err
+	}
+	text := strings.ToLower(strings.Join(strings.Fields(string(body)), ""))
+	for _, known := range [...]struct {
+		words string
+		code  int
+	}{
+		{"请使用公众号appid", 10016},
+		{"域名与后台配置不一致", 10003},
+		{"没有scope权限", 10005},
+		{"appid参数错误", 40013},
+	} {
+		if strings.Contains(text, known.words) {
+			return &Error{Op: OpPage, Code: known.code}
+		}
+	}
+	return nil
+}
+
+// get makes one call to the API.
 func (c Client) get(ctx context.Context, op, pathAndQuery string, secrets ...string) ([]byte, error) {
+	return c.fetch(ctx, op, c.WithDefaults().API+pathAndQuery, "", secrets...)
+}
+
+// fetch makes one request, and never more than one. No error of it holds a
+// secret.
+func (c Client) fetch(ctx context.Context, op, address, userAgent string, secrets ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
 	})
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.WithDefaults().API+pathAndQuery, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, &Error{Op: op, cause: errors.New("the API endpoint is not a URL"), unsent: true}
+		return nil, &Error{Op: op, cause: errors.New("the endpoint is not a URL"), unsent: true}
+	}
+	if userAgent != "" {
+		request.Header.Set("User-Agent", userAgent)
 	}
 	request.Close = true // keeps no connection
 	transport, plain := c.transport()

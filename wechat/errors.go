@@ -13,6 +13,7 @@ const (
 	OpRefresh    = "refresh_token" // /sns/oauth2/refresh_token
 	OpUserInfo   = "userinfo"      // /sns/userinfo
 	OpCheckToken = "auth"          // /sns/auth
+	OpPage       = "page"          // a sign-in page, see Client.CheckPage
 )
 
 // Error is a call that failed: WeChat answered with an errcode, or there was no
@@ -166,6 +167,10 @@ func (e *Error) known() knownCode {
 		return knownCode{ClassConfig, "this server's IP address is not allowed", "Add the server's public IP address to 公众平台 → 设置与开发 → 基本配置 → IP白名单."}
 	case 10003:
 		return knownCode{ClassConfig, "redirect_uri does not fit", "Set the host of the base URL, without scheme and port, as 公众平台 → 设置与开发 → 公众号设置 → 功能设置 → 网页授权域名 (official account) or 开放平台 → 网站应用 → 授权回调域 (website app)."}
+	case 10005:
+		return knownCode{ClassConfig, "the app lacks the scope", "An official account has to be a verified service account (已认证的服务号) with 公众平台 → 设置与开发 → 接口权限 → 网页授权. On the QR page it means that the AppID is an official account's, where one of 开放平台 → 管理中心 → 网站应用 belongs."}
+	case 10016:
+		return knownCode{ClassConfig, "a website app's AppID where an official account's belongs", "The two apps are swapped: the AppID of 公众平台 → 设置与开发 → 基本配置 is the official account's, that of 开放平台 → 管理中心 → 网站应用 the website app's."}
 	case 40001, 40014, 42001, 40003, 41009:
 		if e.Op == OpExchange {
 			return knownCode{class: ClassUnknown}
