@@ -40,7 +40,7 @@ step_shell() {
 		absent shellcheck
 		return
 	fi
-	shellcheck .ci/run scripts/*.sh
+	shellcheck .ci/run scripts/*.sh bench/*.sh
 }
 
 # docs: a README that can still be read, and no trace of one machine in any file.
