@@ -25,23 +25,33 @@ func (g *Gate) flow(r *http.Request) Flow {
 
 // turnAway answers an anonymous request for a gated page.
 func (g *Gate) turnAway(w http.ResponseWriter, r *http.Request) {
-	g.turnAwayWith(w, r, departure{})
+	if d, ok := g.departureOf(w, r); ok {
+		g.askToSignIn(w, r, d)
+	}
 }
 
 // turnAwayForProfile is turnAway for a page that needs a profile. A QR code is
 // scanned once and brings it along; inside WeChat the person is asked later, on
 // a page with a button.
 func (g *Gate) turnAwayForProfile(w http.ResponseWriter, r *http.Request) {
-	g.turnAwayWith(w, r, departure{profile: g.flow(r) == FlowQR})
+	if d, ok := g.departureOf(w, r); ok {
+		d.profile = d.flow == FlowQR
+		g.askToSignIn(w, r, d)
+	}
 }
 
-func (g *Gate) turnAwayWith(w http.ResponseWriter, r *http.Request, d departure) {
+// departureOf returns how a visitor who asks for a page would leave for WeChat.
+// A request that nobody looks at is answered here, and goes nowhere.
+func (g *Gate) departureOf(w http.ResponseWriter, r *http.Request) (departure, bool) {
 	if !isNavigation(r) {
 		g.unauthorized(w, r)
-		return
+		return departure{}, false
 	}
 	setOwnHeaders(w.Header())
-	d.flow, d.target = g.flow(r), g.targets.ofRequest(r)
+	return departure{flow: g.flow(r), target: g.targets.ofRequest(r)}, true
+}
+
+func (g *Gate) askToSignIn(w http.ResponseWriter, r *http.Request, d departure) {
 	if g.options.KeepFragment && r.Method != http.MethodPost {
 		g.showFragmentPage(w, r, d)
 		return
@@ -61,13 +71,12 @@ func (g *Gate) departUnasked(w http.ResponseWriter, r *http.Request, d departure
 
 // askForProfile answers a signed-in visitor whose profile is not known.
 func (g *Gate) askForProfile(w http.ResponseWriter, r *http.Request) {
-	if !isNavigation(r) {
-		g.unauthorized(w, r)
+	d, ok := g.departureOf(w, r)
+	if !ok {
 		return
 	}
-	setOwnHeaders(w.Header())
-	d := departure{flow: g.flow(r), target: g.targets.ofRequest(r), profile: true}
 	if d.flow != FlowOfficialAccount {
+		d.profile = true
 		g.depart(w, r, d)
 		return
 	}

@@ -32,7 +32,6 @@ type Gate struct {
 	client     wechat.Client
 	flights    *flights
 	sameOrigin *http.CrossOriginProtection
-	page       func(http.ResponseWriter, *http.Request, Page)
 	openOrigin string // of WeChat's pages
 	signedOut  string // name of the cookie that holds back silent sign-ins
 }
@@ -84,7 +83,6 @@ func New(options Options) (*Gate, error) {
 		client:     wechat.Client{HTTP: o.HTTPClient, Endpoints: o.Endpoints},
 		flights:    newFlights(),
 		sameOrigin: sameOrigin,
-		page:       o.Page,
 		openOrigin: originOf(o.Endpoints.Open),
 		signedOut:  name + "-signed-out",
 	}, nil

@@ -73,8 +73,8 @@ func (g *Gate) showPage(w http.ResponseWriter, r *http.Request, p Page) {
 	if p.Lang == "" {
 		p.Lang = language(r.Header)
 	}
-	if g.page != nil {
-		g.page(w, r, p)
+	if g.options.Page != nil {
+		g.options.Page(w, r, p)
 		return
 	}
 	html, csp, err := renderPage(p, g.openOrigin)

@@ -334,10 +334,10 @@ func TestShowPage(t *testing.T) {
 	assert.Equal(t, "text/plain; charset=utf-8", unknown.Header.Get("Content-Type"))
 
 	var got Page
-	own := show(&Gate{page: func(w http.ResponseWriter, _ *http.Request, p Page) {
+	own := show(&Gate{options: Options{Page: func(w http.ResponseWriter, _ *http.Request, p Page) {
 		got = p
 		w.WriteHeader(p.Status)
-	}}, Page{Name: PageConsent, Status: http.StatusUnauthorized})
+	}}}, Page{Name: PageConsent, Status: http.StatusUnauthorized})
 	assert.Equal(t, Page{Name: PageConsent, Status: http.StatusUnauthorized, Lang: "en"}, got)
 	assert.Empty(t, own.Header, "the site's own page has its own policy")
 }
