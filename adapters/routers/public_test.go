@@ -59,15 +59,16 @@ func TestPublicRoutesAreServed(t *testing.T) {
 	}
 }
 
+// Its seeds are in testdata/fuzz.
 func FuzzPublicNeverOpensAnotherRoute(f *testing.F) {
-	for _, path := range []string{
-		"/about", "/assets/messages", "/%61ssets/messages", "/assets/..;/messages", "/%e9%9d%99%e6%80%81/messages", "/%E9%9D%99%E6%80%81/a(1).png",
-		"/a%28b%29/messages", "/u/7%2Fmessages", "/u/%37", "/assets/%252e%252e/x", "/assets/%5c../x", "//assets/messages", "/assets/a%20b's", "/assets/a|b^c",
-	} {
-		f.Add(http.MethodGet, path)
-	}
 	site := newSite(f)
-	f.Fuzz(func(t *testing.T, method, requestTarget string) { site.check(t, method, requestTarget) })
+	f.Fuzz(func(t *testing.T, method, requestTarget string) {
+		// The routes for all methods are registered for these: some routers have no
+		// word for all.
+		if slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPost}, method) {
+			site.check(t, method, requestTarget)
+		}
+	})
 }
 
 // site is the same site on each router: some routes that Public names, and
@@ -126,8 +127,8 @@ type route struct {
 	subtree bool     // with everything below; path ends in a slash
 }
 
-func newSite(t testing.TB) site {
-	t.Helper()
+func newSite(tb testing.TB) site {
+	tb.Helper()
 	read := []string{http.MethodGet, http.MethodHead}
 	routes := []route{
 		{path: "/"},
@@ -143,7 +144,7 @@ func newSite(t testing.TB) site {
 		"/{$}", "GET /about", "/assets/", "GET /u/{id}", "POST /hook", "/open/{x}/page", "/静态/", "/a(b)/",
 	})
 	if errs != nil {
-		t.Fatal(errs)
+		tb.Fatal(errs)
 	}
 	gin.SetMode(gin.ReleaseMode)
 	return site{public, map[string]http.Handler{

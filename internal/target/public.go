@@ -60,10 +60,10 @@ func (p *Public) MatchesTarget(method string, u *url.URL) bool {
 	if p == nil || method == http.MethodConnect || !hasOneMeaning(u.Path, u.RawPath) {
 		return false
 	}
-	if !names(p.literal, method, u.Path) {
+	escaped := u.EscapedPath()
+	if len(escaped) > maxPath || !names(p.literal, method, u.Path) {
 		return false
 	}
-	escaped := u.EscapedPath()
 	if escaped == u.Path {
 		return true // all spellings are one
 	}
@@ -102,7 +102,7 @@ func hasOneMeaning(decoded, rawPath string) bool {
 	if strings.ContainsAny(decoded, `;\%?#`) || strings.IndexFunc(decoded, unicode.IsControl) >= 0 || !utf8.ValidString(decoded) {
 		return false
 	}
-	if clean := path.Clean(decoded); decoded != clean && decoded != clean+"/" {
+	if clean := path.Clean(decoded); decoded != clean && (clean == "/" || decoded != clean+"/") {
 		return false
 	}
 	if rawPath == "" {

@@ -1,28 +1,32 @@
-package wechatgate
+package target_test
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wechatgate/wechatgate/internal/target"
 )
 
 // The two shapes of a site: at the root of its host, and below a mount path.
-func atRoot() targets {
-	return targets{base: baseURL{origin: "https://shop.example.com", secure: true}, prefix: "/wechat/"}
+func atRoot() target.Targets {
+	return target.Targets{Base: target.Base{Origin: "https://shop.example.com", Secure: true}, Prefix: "/wechat/"}
 }
 
-func mounted() targets {
-	return targets{base: baseURL{origin: "https://example.com", mount: "/shop", secure: true}, prefix: "/wechat/"}
+func mounted() target.Targets {
+	return target.Targets{Base: target.Base{Origin: "https://example.com", Mount: "/shop", Secure: true}, Prefix: "/wechat/"}
 }
 
 // goodTargets come back byte for byte.
@@ -58,6 +62,9 @@ func goodTargets() []string {
 		"/javascript:alert(1)",
 		"/https://evil.example",
 		"/..a/.b/...",
+		"/a;b/c;d=e",
+		"/wechat/resend",
+		"/wechat/resend?form=1&u=https://x/y",
 		"/%252e%252e/wechat/login",
 		"/wechat.html",
 		"/wechats/",
@@ -135,6 +142,8 @@ func badTargets() []string {
 		"/.",
 		"/a/..",
 		"/a/./b",
+		"/a/..;/b",
+		"/a/.%2e;x/b",
 		"/a/b/../c",
 		"/a//../b",
 		"/wechat//../login",
@@ -147,6 +156,11 @@ func badTargets() []string {
 		"/wechat/callback?code=a&state=b",
 		"/wechat/signed-out#x",
 		"/wechat/nothing",
+		"/wechat/resend/",
+		"/wechat/resend#x",
+		"/wechat/%72esend",
+		"/wechat//resend",
+		"/wechat/resending",
 		"/wechat?x",
 		"/wechat#x",
 		"/./wechat/logout",
@@ -167,37 +181,33 @@ func badTargets() []string {
 	}
 }
 
-func TestLocalTargetKeepsGoodTargetsByteForByte(t *testing.T) {
-	for _, sites := range []targets{atRoot(), mounted()} {
-		for _, target := range goodTargets() {
-			assert.Equal(t, target, sites.localTarget(target))
+func TestLocal(t *testing.T) {
+	for _, site := range []target.Targets{atRoot(), mounted()} {
+		for _, raw := range goodTargets() {
+			assert.Equal(t, raw, site.Local(raw))
 		}
-	}
-}
-
-func TestLocalTargetTurnsTheRestIntoTheRoot(t *testing.T) {
-	for _, site := range []targets{atRoot(), mounted()} {
 		for _, raw := range badTargets() {
-			assert.Equal(t, "/", site.localTarget(raw), "%q", raw)
+			assert.Equal(t, "/", site.Local(raw), "%q", raw)
 		}
 	}
 }
 
-func TestLocalTargetKnowsTheGatesOwnPrefix(t *testing.T) {
-	site := targets{base: baseURL{origin: "https://shop.example.com"}, prefix: "/auth/we.chat/"}
+func TestLocalWithAnotherPrefix(t *testing.T) {
+	site := target.Targets{Base: target.Base{Origin: "https://shop.example.com"}, Prefix: "/auth/we.chat/"}
 	for raw, want := range map[string]string{
 		"/auth/we.chat/logout": "/",
 		"/auth/we.chat":        "/",
 		"/auth/we%2echat/x":    "/",
+		"/auth/we.chat/resend": "/auth/we.chat/resend",
 		"/auth/":               "/auth/",
 		"/auth/wexchat/x":      "/auth/wexchat/x",
 		"/wechat/login":        "/wechat/login",
 	} {
-		assert.Equal(t, want, site.localTarget(raw), raw)
+		assert.Equal(t, want, site.Local(raw), raw)
 	}
 }
 
-func TestLongTargetsShrinkToTheirPath(t *testing.T) {
+func TestLongTargetsAreCutToTheirPath(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	for _, row := range []struct{ what, raw, want string }{
 		{"a target of 1,500 bytes stays", "/p?" + x(1497), "/p?" + x(1497)},
@@ -206,17 +216,21 @@ func TestLongTargetsShrinkToTheirPath(t *testing.T) {
 		{"and both", "/p?a#" + x(1498), "/p"},
 		{"a path of 1,500 bytes stays", "/" + x(1499) + "?a", "/" + x(1499)},
 		{"a path of 1,501 bytes becomes the root", "/" + x(1500), "/"},
-		{"and with a query, too", "/" + x(1500) + "?a", "/"},
-		{"6 KB of query are no reason to fail", "/p?" + x(6<<10), "/p"},
+		{"and with a query", "/" + x(1500) + "?a", "/"},
 		{"bytes are counted, not letters", "/店?" + x(1496), "/店"},
-		{"a long target elsewhere is no target", "//evil.example/" + x(2000), "/"},
-		{"a long way to the gate's own pages is none, either", "/wechat/logout?" + x(2000), "/"},
+		{"a long target elsewhere stays refused", "//evil.example/?" + x(2000), "/"},
+		{"a long way to the gate's own pages stays refused", "/wechat/logout?" + x(2000), "/"},
+		{"a long query is read to its end", "/p?" + x(2000) + "\n", "/"},
+		{"the page that sends a form loses a long query", "/wechat/resend?" + x(2000), "/wechat/resend"},
 	} {
-		assert.Equal(t, row.want, atRoot().localTarget(row.raw), row.what)
+		assert.Equal(t, row.want, atRoot().Local(row.raw), row.what)
+		if strings.HasPrefix(row.raw, "/p") && !strings.ContainsAny(row.raw, "#\n") {
+			assert.Equal(t, row.want, atRoot().OfRequest(httptest.NewRequest(http.MethodGet, row.raw, nil)), row.what)
+		}
 	}
 }
 
-func TestTargetOfRequest(t *testing.T) {
+func TestOfRequest(t *testing.T) {
 	for _, row := range []struct {
 		what, method, requestURI, referer, want string
 	}{
@@ -227,8 +241,8 @@ func TestTargetOfRequest(t *testing.T) {
 		{"a path that is not clean", "GET", "/a//b", "", "/a//b"},
 		{"a query with an address", "GET", "/go?u=https://x/y", "", "/go?u=https://x/y"},
 		{"an absolute request target is its path", "GET", "https://evil.example/orders", "", "/orders"},
-		{"two slashes are no path of ours", "GET", "//evil.example/orders", "", "/"},
-		{"a backslash is none, either", "GET", "/%5Cevil.example/..%5C..", "", "/"},
+		{"two slashes", "GET", "//evil.example/orders", "", "/"},
+		{"an encoded backslash", "GET", "/%5Cevil.example/..%5C..", "", "/"},
 		{"the gate's own page", "GET", "/wechat/login", "", "/"},
 		{"a form returns to its page", "POST", "/order", "https://shop.example.com/cart?x=1", "/cart?x=1"},
 		{"a form without a page", "POST", "/order", "", "/"},
@@ -236,13 +250,13 @@ func TestTargetOfRequest(t *testing.T) {
 	} {
 		r := httptest.NewRequest(row.method, row.requestURI, nil)
 		r.Header.Set("Referer", row.referer)
-		assert.Equal(t, row.want, atRoot().ofRequest(r), row.what)
+		assert.Equal(t, row.want, atRoot().OfRequest(r), row.what)
 	}
 }
 
-func TestTargetOfReferer(t *testing.T) {
+func TestOfReferer(t *testing.T) {
 	for _, row := range []struct {
-		site          targets
+		site          target.Targets
 		referer, want string
 	}{
 		{atRoot(), "https://shop.example.com/cart?x=1", "/cart?x=1"},
@@ -258,6 +272,8 @@ func TestTargetOfReferer(t *testing.T) {
 		{atRoot(), "https://evil.example/https://shop.example.com/", "/"},
 		{atRoot(), "/cart", "/"},
 		{atRoot(), "", "/"},
+		{atRoot(), "https://shop.example.com/cart?" + strings.Repeat("x", 2000), "/cart"},
+		{atRoot(), "https://shop.example.com?" + strings.Repeat("x", 1499), "/"},
 		{mounted(), "https://example.com/shop/cart?x=1", "/cart?x=1"},
 		{mounted(), "https://example.com/shop", "/"},
 		{mounted(), "https://example.com/shop?x=1", "/?x=1"},
@@ -266,13 +282,64 @@ func TestTargetOfReferer(t *testing.T) {
 		{mounted(), "https://example.com/shop/../cart", "/"},
 		{mounted(), "https://example.com/shop/wechat/logout", "/"},
 	} {
-		assert.Equal(t, row.want, row.site.ofReferer(row.referer), row.referer)
+		assert.Equal(t, row.want, row.site.OfReferer(row.referer), row.referer)
 	}
 }
 
-func TestLocationWithFragment(t *testing.T) {
-	for target, want := range map[string]string{
+func TestBelow(t *testing.T) {
+	long := "/p?" + strings.Repeat("x", 4000)
+	for _, row := range []struct {
+		site         target.Targets
+		rawURL, want string // "" if the URL is not below
+	}{
+		{atRoot(), "https://shop.example.com", "/"},
+		{atRoot(), "https://shop.example.com?a=b", "/?a=b"},
+		{atRoot(), "https://shop.example.com#/route", "/#/route"},
+		{atRoot(), "https://shop.example.com/a//b?u=https://x/y%2F#c", "/a//b?u=https://x/y%2F#c"},
+		{atRoot(), "https://shop.example.com/wechat/login", "/wechat/login"},
+		{atRoot(), "https://shop.example.com" + long, long},
+		{atRoot(), "https://shop.example.com/?a=/../b", "/?a=/../b"},
+		{mounted(), "https://example.com/shop", "/"},
+		{mounted(), "https://example.com/shop/cart#x", "/cart#x"},
+
+		{atRoot(), "", ""},
+		{atRoot(), "/cart", ""},
+		{atRoot(), "http://shop.example.com/cart", ""},
+		{atRoot(), "https://shop.example.com.evil.example/", ""},
+		{atRoot(), "https://shop.example.com@evil.example/", ""},
+		{atRoot(), "https://shop.example.com:8443/", ""},
+		{atRoot(), "https://shop.example.com//evil.example", ""},
+		{atRoot(), `https://shop.example.com\@evil.example`, ""},
+		{atRoot(), `https://shop.example.com/a\..\b`, ""},
+		{atRoot(), "https://shop.example.com/a\nb", ""},
+		{atRoot(), "https://shop.example.com/%zz", ""},
+		{atRoot(), "https://shop.example.com/" + strings.Repeat("x", 8<<10), ""},
+		{mounted(), "https://example.com/shopping", ""},
+		{mounted(), "https://example.com/", ""},
+		{mounted(), "https://example.com/shop/../cart", ""},
+		{mounted(), "https://example.com/shop/a/../../cart", ""},
+		{mounted(), "https://example.com/shop/%2e%2E/cart", ""},
+		{mounted(), "https://example.com/shop/.%2e/cart", ""},
+		{mounted(), "https://example.com/shop/..%2fcart", ""},
+		{mounted(), "https://example.com/shop/..%5ccart", ""},
+		{mounted(), "https://example.com/shop/..;/cart", ""},
+		{mounted(), "https://example.com/shop/./cart", ""},
+		{mounted(), "https://example.com/shop/..", ""},
+		{mounted(), "https://example.com/shop/..?a", ""},
+		{mounted(), "https://example.com/shop/..#a", ""},
+	} {
+		got, ok := row.site.Below(row.rawURL)
+		assert.Equal(t, row.want, got, "%q", row.rawURL)
+		assert.Equal(t, row.want != "", ok, "%q", row.rawURL)
+	}
+}
+
+func TestLocation(t *testing.T) {
+	for local, want := range map[string]string{
 		"/":                "https://example.com/shop/#",
+		"@evil.example":    "https://example.com/shop/#",
+		".evil.example/":   "https://example.com/shop/#",
+		"":                 "https://example.com/shop/#",
 		"/orders?a=b":      "https://example.com/shop/orders?a=b#",
 		"/orders#/detail":  "https://example.com/shop/orders#/detail",
 		"/orders#":         "https://example.com/shop/orders#",
@@ -284,34 +351,29 @@ func TestLocationWithFragment(t *testing.T) {
 		"/\u0085\u2028":    "https://example.com/shop/%C2%85%E2%80%A8#",
 		`/?a="<script>'&b`: `https://example.com/shop/?a="<script>'&b#`,
 	} {
-		assert.Equal(t, want, mounted().locationWithFragment(target))
-		assert.Equal(t, strings.TrimSuffix(want, "#"), strings.TrimSuffix(mounted().location(target), "#"))
+		assert.Equal(t, want, mounted().LocationWithFragment(local))
+		assert.Equal(t, strings.TrimSuffix(want, "#"), strings.TrimSuffix(mounted().Location(local), "#"))
 	}
 }
 
-func TestOwnAddresses(t *testing.T) {
-	assert.Equal(t, "https://example.com/shop/wechat/callback", mounted().own(pathCallback))
-	assert.Equal(t, "https://shop.example.com/wechat/login?flow=qr&return_to=%2Fa%3Fb%3Dc%26d%23e", atRoot().signIn("/a?b=c&d#e", "flow=qr"))
-	for _, target := range goodTargets() {
-		u, err := url.Parse(atRoot().signIn(target))
-		require.NoError(t, err)
-		assert.Equal(t, target, u.Query().Get("return_to"))
-	}
+func TestOwn(t *testing.T) {
+	assert.Equal(t, "https://example.com/shop/wechat/callback", mounted().Own("callback"))
+	assert.Equal(t, "https://shop.example.com/wechat/", atRoot().Own(""))
 }
 
-func FuzzLocalTarget(f *testing.F) {
-	for _, raw := range append(goodTargets(), badTargets()...) {
+func FuzzLocal(f *testing.F) {
+	for _, raw := range slices.Concat(goodTargets(), badTargets()) {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		for _, site := range []targets{atRoot(), mounted()} {
-			target := site.localTarget(raw)
-			assert.Equal(t, target, site.localTarget(target), "a target stays what it is")
-			assert.True(t, target == raw || target == "/" || len(raw) > maxTarget && strings.HasPrefix(raw, target), "nothing is repaired")
-			assert.True(t, strings.HasPrefix(target, "/") && !strings.HasPrefix(target, "//"))
-			assert.LessOrEqual(t, len(target), maxTarget)
+		for _, site := range []target.Targets{atRoot(), mounted()} {
+			local := site.Local(raw)
+			assert.Equal(t, local, site.Local(local), "a target stays what it is")
+			assert.True(t, local == raw || local == "/" || len(raw) > target.MaxTarget && strings.HasPrefix(raw, local), "nothing is repaired")
+			assert.True(t, strings.HasPrefix(local, "/") && !strings.HasPrefix(local, "//"))
+			assert.LessOrEqual(t, len(local), target.MaxTarget)
 
-			location := site.locationWithFragment(target)
+			location := site.LocationWithFragment(local)
 			assert.Equal(t, -1, strings.IndexFunc(location, func(c rune) bool { return c <= ' ' || c >= 0x7f }))
 			u, err := url.Parse(location)
 			if err != nil {
@@ -319,15 +381,15 @@ func FuzzLocalTarget(f *testing.F) {
 				u, err = url.Parse(location[:strings.Index(location, "#")])
 			}
 			require.NoError(t, err)
-			assert.Equal(t, site.base.origin, u.Scheme+"://"+u.Host)
+			assert.Equal(t, site.Base.Origin, u.Scheme+"://"+u.Host)
 			assert.Nil(t, u.User)
 
 			// What a browser makes of it, dots and all, is below our mount
 			// path and none of the gate's pages.
 			resolved := (&url.URL{Scheme: "https", Host: u.Host}).ResolveReference(u).Path + "/"
-			below, ours := strings.CutPrefix(resolved, site.base.mount)
+			below, ours := strings.CutPrefix(resolved, site.Base.Mount)
 			assert.True(t, ours, resolved)
-			assert.False(t, strings.HasPrefix(below, site.prefix), resolved)
+			assert.False(t, strings.HasPrefix(below, site.Prefix) && below != site.Prefix+"resend/", resolved)
 		}
 	})
 }
@@ -343,16 +405,16 @@ func TestBrowsersReadLocationsAsTheGateDoes(t *testing.T) {
 		Location, Origin, Mount, Own string
 	}
 	var questions []question
-	ask := func(site targets, raw string) {
+	ask := func(site target.Targets, raw string) {
 		questions = append(questions, question{
-			Location: site.locationWithFragment(site.localTarget(raw)),
-			Origin:   site.base.origin,
-			Mount:    site.base.mount,
-			Own:      site.base.mount + strings.TrimSuffix(site.prefix, "/"),
+			Location: site.LocationWithFragment(site.Local(raw)),
+			Origin:   site.Base.Origin,
+			Mount:    site.Base.Mount,
+			Own:      site.Base.Mount + strings.TrimSuffix(site.Prefix, "/"),
 		})
 	}
-	for _, site := range []targets{atRoot(), mounted()} {
-		for _, raw := range append(goodTargets(), badTargets()...) {
+	for _, site := range []target.Targets{atRoot(), mounted()} {
+		for _, raw := range slices.Concat(goodTargets(), badTargets()) {
 			ask(site, raw)
 		}
 		for range 20000 {
@@ -376,7 +438,7 @@ func TestBrowsersReadLocationsAsTheGateDoes(t *testing.T) {
 			const u = new URL(q.Location, q.Origin);
 			const path = u.pathname + "/";
 			return u.origin !== q.Origin || u.username !== "" || !u.href.includes("#") && q.Location.includes("#") ||
-				!path.startsWith(q.Mount + "/") || path.replace(/\/+/g, "/").startsWith(q.Own + "/");
+				!path.startsWith(q.Mount + "/") || path.replace(/\/+/g, "/").startsWith(q.Own + "/") && path !== q.Own + "/resend/";
 		});
 		process.stdout.write(JSON.stringify(wrong.map(q => q.Location)));`
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
