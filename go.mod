@@ -6,7 +6,6 @@ require (
 	github.com/gorilla/securecookie v1.1.2
 	github.com/gorilla/sessions v1.4.0
 	github.com/stretchr/testify v1.12.1
-	golang.org/x/sync v0.22.0
 	rsc.io/qr v0.2.0
 )
 

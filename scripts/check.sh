@@ -23,7 +23,6 @@ allowed_modules=(
 	github.com/gorilla/securecookie
 	github.com/gorilla/sessions
 	github.com/wechatgate/wechatgate
-	golang.org/x/sync
 	rsc.io/qr
 )
 
