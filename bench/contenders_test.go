@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -57,8 +58,8 @@ func contenders(tb testing.TB) []contender {
 				http.SetCookie(w, c)
 			}
 		}, gate.Require},
-		gorillaStrings(tb, "gorilla/sessions, strings in gob", key('h'), key('b')),
-		gorillaStrings(tb, "gorilla/sessions, strings in gob, signed only", key('h')),
+		gorillaStrings(tb, "gorilla sessions, strings in gob", key('h'), key('b')),
+		gorillaStrings(tb, "gorilla sessions, strings in gob, signed only", key('h')),
 		gorillaStruct(tb),
 		gothicJSON(tb),
 		scsStrings(),
@@ -176,7 +177,7 @@ func gorillaStruct(tb testing.TB) contender {
 	store := sessions.NewCookieStore(key('h'), key('b'))
 	store.Options = cookieOptions()
 	return contender{
-		"gorilla/sessions, a struct in gob",
+		"gorilla sessions, a struct in gob",
 		func(w http.ResponseWriter, r *http.Request, u wechatgate.User) {
 			s, err := store.New(r, "session")
 			require.NoError(tb, err)
@@ -403,10 +404,18 @@ func TestGorillaCannotKeepASessionInJSON(t *testing.T) {
 	assert.ErrorContains(t, s.Save(r, httptest.NewRecorder()), "json: unsupported type: map[interface")
 }
 
+// BenchmarkContenders measures the gate again beside each of the others, so that
+// what is compared ran one after the other.
 func BenchmarkContenders(b *testing.B) {
 	u := visitor42()
-	for _, c := range contenders(b) {
-		b.Run(c.name, func(b *testing.B) { serve(b, c.require(page), c.signedIn(u)) })
+	all := contenders(b)
+	gate := all[slices.IndexFunc(all, func(c contender) bool { return c.name == "wechatgate" })]
+	for _, c := range all {
+		if c.name == gate.name {
+			continue
+		}
+		b.Run("beside="+c.name+"/what=wechatgate", func(b *testing.B) { serve(b, gate.require(page), gate.signedIn(u)) })
+		b.Run("beside="+c.name+"/what=other", func(b *testing.B) { serve(b, c.require(page), c.signedIn(u)) })
 	}
 }
 

@@ -10,7 +10,6 @@ require (
 	github.com/markbates/goth v1.82.0
 	github.com/stretchr/testify v1.12.1
 	github.com/wechatgate/wechatgate v0.0.0
-	golang.org/x/perf v0.0.0-20250813145418-2f7363a06fe1
 )
 
 require (
@@ -20,7 +19,10 @@ require (
 	github.com/gorilla/mux v1.6.2 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/oauth2 v0.30.0 // indirect
+	golang.org/x/perf v0.0.0-20250813145418-2f7363a06fe1 // indirect
 	rsc.io/qr v0.2.0 // indirect
 )
 
 replace github.com/wechatgate/wechatgate => ..
+
+tool golang.org/x/perf/cmd/benchstat

@@ -1,6 +1,6 @@
 // Package bench measures the gate beside what else is used to remember a
-// visitor: see README.md. Its programs are report, which runs the benchmarks, and
-// load, which runs a server under wrk.
+// visitor: see README.md. bench.sh runs the benchmarks, and load.sh a server under
+// wrk.
 package bench
 
 import (

@@ -1,5 +1,6 @@
 // Command load measures what the gate does to a server's throughput and memory,
-// by wrk, and writes its tables into README.md. load.sh runs it.
+// by wrk. It prints a table of the memory, and what each run of wrk found in the
+// format of Go's benchmarks. load.sh runs it.
 package main
 
 import (
@@ -16,12 +17,10 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
-
-	"github.com/wechatgate/wechatgate/bench/internal/markdown"
 )
 
 //go:embed cycle.lua
@@ -33,7 +32,6 @@ type settings struct {
 	each     time.Duration
 	visitors int
 	requests int64
-	out      string
 	serve    string // as the server, with this file for the cookies
 }
 
@@ -44,7 +42,6 @@ func main() {
 	flag.DurationVar(&s.each, "each", 2*time.Second, "for how long, in whole seconds")
 	flag.IntVar(&s.visitors, "visitors", 10_000, "signed-in visitors, at most a million")
 	flag.Int64Var(&s.requests, "requests", 1_000_000, "how many requests may not fill the memory")
-	flag.StringVar(&s.out, "out", "README.md", "file with the place for the tables")
 	flag.StringVar(&s.serve, "serve", "", "be the server: for load's own use")
 	flag.Parse()
 
@@ -77,18 +74,10 @@ func drive(ctx context.Context, s settings) error {
 	}
 	defer stop()
 
-	memory, err := remember(ctx, s, w, server)
-	if err != nil {
+	if err := remember(ctx, s, w, server); err != nil {
 		return err
 	}
-	throughput, err := compare(ctx, s, w, server)
-	if err != nil {
-		return err
-	}
-	text := fmt.Sprintf("%s; wrk on the same cores; %d rounds of %v.\n\n%s\n%d visitors take turns:\n\n%s",
-		markdown.Machine(), s.rounds, s.each, throughput, s.visitors, memory)
-	fmt.Println(text)
-	return markdown.Replace(s.out, "load", text)
+	return compare(ctx, s, w, server)
 }
 
 // startServer starts this program again, so that its memory is the server's
@@ -123,32 +112,27 @@ func startServer(ctx context.Context, cookies string, visitors int) (addresses, 
 	return a, stop, nil
 }
 
-// remember reads the server's memory while requests come in.
-func remember(ctx context.Context, s settings, w wrk, server addresses) (markdown.Table, error) {
-	t := markdown.Table{{"requests behind the gate", "different visitors", "heap after collection, KiB", "resident, MiB", "goroutines"}}
+// remember prints the server's memory while requests come in.
+func remember(ctx context.Context, s settings, w wrk, server addresses) error {
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "requests\tdifferent visitors\theap after collection, KiB\tresident, MiB\tgoroutines\t")
 	first, err := server.read(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	now := first
 	const quarters = 4
 	for quarter := int64(0); ; {
-		t = append(t, []string{
-			strconv.FormatInt(now.Requests-first.Requests, 10),
-			strconv.Itoa(now.Visitors),
-			strconv.FormatInt(now.Heap>>10, 10),
-			strconv.FormatInt(now.Resident>>20, 10),
-			strconv.Itoa(now.Goroutines),
-		})
+		fmt.Fprintf(table, "%d\t%d\t%d\t%d\t%d\t\n", now.Requests-first.Requests, now.Visitors, now.Heap>>10, now.Resident>>20, now.Goroutines)
 		if quarter++; quarter > quarters {
-			return t, nil
+			return table.Flush()
 		}
 		for now.Requests-first.Requests < s.requests*quarter/quarters {
 			if _, err := w.run(ctx, server.Site+"/behind/hello", 64, 2*time.Second); err != nil {
-				return nil, err
+				return err
 			}
 			if now, err = server.read(ctx); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		log.Printf("%d requests", now.Requests-first.Requests)
@@ -171,56 +155,23 @@ func (a addresses) read(ctx context.Context) (reading, error) {
 }
 
 // compare loads each page with and without the gate, in turns.
-func compare(ctx context.Context, s settings, w wrk, server addresses) (markdown.Table, error) {
-	t := markdown.Table{{
-		"page", "connections", "requests/s without, median", "best", "behind the gate, median", "best", "ratio, median", "of the best",
-		"CPU/request without, µs, least", "behind", "p50 without, ms", "behind", "p99 without, ms", "behind",
-	}}
-	for _, path := range []string{"/hello", "/members"} {
-		for _, connections := range []int{1, 16, 256} {
-			var without, behind []load
-			for range s.rounds {
-				l, err := w.measure(ctx, server, "/without"+path, connections, s.each)
-				if err != nil {
-					return nil, err
+func compare(ctx context.Context, s settings, w wrk, server addresses) error {
+	for round := range s.rounds {
+		for _, page := range []string{"hello", "members"} {
+			for _, connections := range []int{1, 16, 256} {
+				for _, gate := range []string{"without", "behind"} {
+					l, err := w.measure(ctx, server, "/"+gate+"/"+page, connections, s.each)
+					if err != nil {
+						return err
+					}
+					fmt.Printf("Benchmark/page=%s/connections=%d/gate=%s %.0f %.0f req/s %.0f cpu-ns/req %.0f p50-ns %.0f p99-ns\n",
+						page, connections, gate, l.requests, l.perSecond, l.cpu, l.p50, l.p99)
 				}
-				gated, err := w.measure(ctx, server, "/behind"+path, connections, s.each)
-				if err != nil {
-					return nil, err
-				}
-				log.Printf("%s, %d connections: %.0f and %.0f requests/s", path, connections, l.perSecond, gated.perSecond)
-				without, behind = append(without, l), append(behind, gated)
 			}
-			t = append(t, append([]string{path, strconv.Itoa(connections)}, comparison(without, behind)...))
 		}
+		log.Printf("round %d of %d", round+1, s.rounds)
 	}
-	return t, nil
-}
-
-func comparison(without, behind []load) []string {
-	rate := func(l load) float64 { return l.perSecond }
-	cpu := func(l load) float64 { return l.cpu }
-	p50 := func(l load) float64 { return l.p50 }
-	p99 := func(l load) float64 { return l.p99 }
-	rates, gatedRates := values(without, rate), values(behind, rate)
-	ratios := make([]float64, len(rates))
-	for i := range ratios {
-		ratios[i] = gatedRates[i] / rates[i]
-	}
-	return []string{
-		fmt.Sprintf("%.0f", median(rates)),
-		fmt.Sprintf("%.0f", slices.Max(rates)),
-		fmt.Sprintf("%.0f", median(gatedRates)),
-		fmt.Sprintf("%.0f", slices.Max(gatedRates)),
-		fmt.Sprintf("%.2f", median(ratios)),
-		fmt.Sprintf("%.2f", slices.Max(gatedRates)/slices.Max(rates)),
-		fmt.Sprintf("%.1f", slices.Min(values(without, cpu))),
-		fmt.Sprintf("%.1f", slices.Min(values(behind, cpu))),
-		fmt.Sprintf("%.2f", median(values(without, p50))),
-		fmt.Sprintf("%.2f", median(values(behind, p50))),
-		fmt.Sprintf("%.2f", median(values(without, p99))),
-		fmt.Sprintf("%.2f", median(values(behind, p99))),
-	}
+	return nil
 }
 
 // wrk loads an address as cycle.lua says.
@@ -230,8 +181,8 @@ type wrk struct{ script, cookies string }
 type load struct {
 	requests  float64
 	perSecond float64
-	p50, p99  float64 // milliseconds
-	cpu       float64 // of the server, microseconds for each request
+	p50, p99  float64 // nanoseconds
+	cpu       float64 // of the server, nanoseconds for each request
 }
 
 // measure adds to what wrk finds what the server spends, which other programs
@@ -246,7 +197,7 @@ func (w wrk) measure(ctx context.Context, server addresses, path string, connect
 		return load{}, err
 	}
 	after, err := server.read(ctx)
-	l.cpu = float64((after.CPU - before.CPU).Microseconds()) / l.requests
+	l.cpu = float64((after.CPU - before.CPU).Nanoseconds()) / l.requests
 	return l, err
 }
 
@@ -268,19 +219,5 @@ func (w wrk) run(ctx context.Context, address string, connections int, d time.Du
 	if failures > 0 || requests == 0 {
 		return load{}, errors.New("wrk: requests failed\n" + string(output))
 	}
-	return load{requests: requests, perSecond: requests / microseconds * 1e6, p50: p50 / 1e3, p99: p99 / 1e3}, nil
-}
-
-func values(loads []load, of func(load) float64) []float64 {
-	v := make([]float64, len(loads))
-	for i, l := range loads {
-		v[i] = of(l)
-	}
-	return v
-}
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+	return load{requests: requests, perSecond: requests / microseconds * 1e6, p50: p50 * 1e3, p99: p99 * 1e3}, nil
 }

@@ -152,13 +152,13 @@ func (g *Group[V]) join(ctx context.Context, key string, proof [sha256.Size]byte
 	if g.config.Limit > 0 && g.underWay >= g.config.Limit {
 		return nil, ErrBusy
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) //nolint:gosec // land calls cancel, or leave before
 	c := &call[V]{done: make(chan struct{}), waiting: 1, cancel: cancel}
 	key = strings.Clone(key) // it may be a piece of a long Cookie header
 	g.calls[key] = c
 	g.underWay++
 	go func() {
-		keep := true
+		keep := false
 		c.result.err = errGoexit // until run returns
 		defer func() { g.land(key, proof, c, keep) }()
 		c.result, keep = run(ctx, work)
@@ -167,7 +167,6 @@ func (g *Group[V]) join(ctx context.Context, key string, proof [sha256.Size]byte
 }
 
 func run[V any](ctx context.Context, work func(context.Context) (V, bool)) (r result[V], keep bool) {
-	keep = true // after a panic
 	defer contain.Panic("the shared call", &r.err)
 	r.v, keep = work(ctx)
 	return r, keep
@@ -182,7 +181,8 @@ func (g *Group[V]) land(key string, proof [sha256.Size]byte, c *call[V], keep bo
 	c.cancel()
 	if g.calls[key] == c {
 		delete(g.calls, key)
-		if keep && !c.forgotten {
+		broke := c.result.err != nil
+		if (keep || broke) && !c.forgotten {
 			g.keep(&kept[V]{key: key, proof: proof, result: c.result, uses: g.config.Uses})
 		}
 	}
@@ -209,7 +209,9 @@ func (g *Group[V]) keep(k *kept[V]) {
 		g.drop(old)
 	}
 	if g.byAge.Len() >= g.config.MaxKept {
-		g.drop(g.byAge.Front().Value.(*kept[V]))
+		if oldest, ok := g.byAge.Front().Value.(*kept[V]); ok {
+			g.drop(oldest)
+		}
 	}
 	g.kept[k.key] = k
 	k.age = g.byAge.PushBack(k)

@@ -78,7 +78,8 @@ func TestCallerWhoLeavesFailsNoOther(t *testing.T) {
 		first := ask(ctx, g, "key", "proof", func(ctx context.Context) (string, bool) {
 			<-land
 			assert.NoError(t, ctx.Err())
-			return ctx.Value(name{}).(string), true
+			value, _ := ctx.Value(name{}).(string)
+			return value, true
 		})
 		second := ask(t.Context(), g, "key", "proof", never(t))
 
