@@ -8,8 +8,8 @@
       return;
     }
     clearInterval(timer);
-    frame.previousElementSibling.hidden = true; // it says to scan the code
-    frame.parentNode.removeChild(frame);
+    document.getElementById("scan").hidden = true;
+    frame.parentNode.removeChild(frame); // it asks WeChat again and again
     document.getElementById("expired").hidden = false;
   }, 1000);
 })();
