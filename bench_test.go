@@ -184,7 +184,7 @@ func bareDecode(tb testing.TB, g benchGate) http.Handler {
 func codecOf(tb testing.TB, key []byte, purpose string) *securecookie.SecureCookie {
 	tb.Helper()
 	subkey := func(use string) []byte {
-		derived, err := hkdf.Key(sha256.New, key, nil, "wechatgate v1 "+purpose+" "+use, 32)
+		derived, err := hkdf.Key(sha256.New, key, nil, "wechatgate v2\n"+purpose+"\n"+use+"\nhttps://shop.example.com\nwechatgate", 32)
 		require.NoError(tb, err)
 		return derived
 	}

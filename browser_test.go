@@ -146,9 +146,9 @@ func TestChooseFlow(t *testing.T) {
 		{"WeCom on a phone", BrowserWeCom, true, open, open, open},
 	} {
 		t.Run(row.who, func(t *testing.T) {
-			assert.Equal(t, row.both, chooseFlow(row.browser, row.phone, true, true), "both apps are set")
-			assert.Equal(t, row.officialOnly, chooseFlow(row.browser, row.phone, true, false), "an official account is set")
-			assert.Equal(t, row.websiteOnly, chooseFlow(row.browser, row.phone, false, true), "a website app is set")
+			assert.Equal(t, row.both, chooseFlow(row.browser, row.phone, means{officialAccount: true, website: true}), "both apps are set")
+			assert.Equal(t, row.officialOnly, chooseFlow(row.browser, row.phone, means{officialAccount: true}), "an official account is set")
+			assert.Equal(t, row.websiteOnly, chooseFlow(row.browser, row.phone, means{website: true}), "a website app is set")
 		})
 	}
 }

@@ -8,14 +8,17 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
+	"github.com/wechatgate/wechatgate/internal/contain"
+	"github.com/wechatgate/wechatgate/internal/once"
 	"github.com/wechatgate/wechatgate/wechat"
 )
 
-// callback takes a visitor back from WeChat. The order of its checks is what
-// keeps others out: nothing is asked of WeChat, and nothing of the visitor's is
-// changed, before state and attempt are known to belong to this browser.
+// callback takes a visitor back from WeChat.
 func (g *Gate) callback(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, http.MethodGet) {
 		return
@@ -25,32 +28,37 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, failure{err: newError(ReasonState, err), target: "/"})
 		return
 	}
-	v, err := g.sessions.read(r)
-	if err != nil {
+	v := g.visit(w, r)
+	held := g.attemptsOf(v)
+	a, err := held.find(query.state)
+	step := decideReturn(returnFacts{
+		denied:   query.denied,
+		again:    query.again,
+		attempt:  a.status(err),
+		scan:     a.scan,
+		visitor:  v.visitor(),
+		finished: len(held.finishes()),
+	})
+	switch step {
+	case returnUnavailable:
 		// The code is not spent: reloading the page can still succeed.
-		g.fail(w, r, failure{err: newError(ReasonSession, err), target: "/"})
-		return
-	}
-	a, err := g.attempts.find(r, query.state)
-	switch {
-	case query.denied:
-		g.denied(w, r, a, err)
-	case err != nil && v.signedIn:
-		// The Back button, or an address that somebody shared.
+		g.fail(w, r, failure{err: newError(ReasonSession, v.err), target: "/"})
+	case returnDenied:
+		g.denied(v, a, err)
+	case returnHome:
 		g.arriveAt(w, "/")
-	case errors.Is(err, errNoAttempt) && !query.again:
-		html, csp, err := renderReload(language(r.Header), g.targets.own(pathCallback)+"?"+query.again1())
-		writePage(w, http.StatusOK, html, csp, err)
-	case err != nil:
-		g.fail(w, r, failure{err: newError(ReasonState, err), target: "/"})
-	case !a.finished.IsZero() && v.signedIn:
+	case returnReload:
+		g.showReloadPage(w, r, g.targets.Own(pathCallback)+"?"+query.retryQuery())
+	case returnInvalid:
+		g.invalid(v, err)
+	case returnTarget:
 		g.arriveAt(w, a.target)
-	case !a.finished.IsZero():
+	case returnSpent:
 		g.fail(w, r, failure{err: newError(ReasonState, errSpentAttempt), target: a.target, attrs: a.attrs()})
-	case !v.signedIn && g.attempts.rounds(r) >= maxRounds:
-		g.fail(w, r, failure{err: newError(ReasonSession, errNoSessionStays), target: a.target, attrs: a.attrs()})
-	default:
-		g.finish(w, r, a, query.code, v.signedIn)
+	case returnLoop:
+		g.fail(w, r, failure{err: newError(ReasonSession, &busyFor{errNoSessionStays, finishedLifetime}), target: a.target, attrs: a.attrs()})
+	case returnExchange:
+		g.finish(v, a, query.code)
 	}
 }
 
@@ -61,6 +69,9 @@ var (
 	errSnapshot     = errors.New("a snapshot account: WeChat showed the page without the visitor's consent")
 	errOtherUnionID = errors.New("token and profile have different unionids")
 	errUnknownApp   = errors.New("the attempt's app is none of this gate's: the options were changed meanwhile")
+	errPaused       = errors.New("WeChat has said that it was asked too often: it is not asked again before Retry-After")
+	errManyUnderWay = errors.New("too many sign-ins ask WeChat at once")
+	errBadData      = fmt.Errorf("Login.Data: want at most %d bytes of UTF-8", maxData)
 )
 
 // callbackQuery is what WeChat sends back.
@@ -96,121 +107,197 @@ func parseCallback(rawQuery string) (callbackQuery, error) {
 
 func notCodeChar(c rune) bool { return c <= ' ' || c > '~' }
 
-// again1 is the same query, marked as the second try.
-func (q callbackQuery) again1() string {
+// retryQuery is the same query, marked as the second try.
+func (q callbackQuery) retryQuery() string {
 	return "code=" + url.QueryEscape(q.code) + "&state=" + q.state + "&again=1"
 }
 
-// attrs describes the attempt in the log.
-func (a attempt) attrs() []slog.Attr {
-	return []slog.Attr{slog.String("flow", string(a.flow)), slog.String("app_id", a.appID)}
-}
-
-// arriveAt sends the visitor to a target.
-func (g *Gate) arriveAt(w http.ResponseWriter, target string) {
-	w.Header().Set("Location", g.targets.locationWithFragment(target))
-	w.WriteHeader(http.StatusSeeOther)
-}
-
-func (g *Gate) denied(w http.ResponseWriter, r *http.Request, a attempt, err error) {
+func (g *Gate) denied(v *visit, a attempt, err error) {
 	f := failure{err: newError(ReasonDenied, errDenied), target: "/"}
 	if err == nil {
 		f.target, f.attrs = a.target, a.attrs()
 		if a.finished.IsZero() {
-			g.attempts.drop(w, a.state)
+			g.attempts.drop(v.w, a.state)
 		}
 	}
-	g.fail(w, r, f)
+	g.fail(v.w, v.r, f)
+}
+
+// invalid answers a callback that belongs to no attempt of this browser. If
+// sign-ins begin under another address than BaseURL's, that is why.
+func (g *Gate) invalid(v *visit, err error) {
+	f := failure{err: newError(ReasonState, err), target: "/"}
+	if errors.Is(err, errNoAttempt) && g.noticeOrigin(v.r) {
+		f.words = "wrong-host"
+	}
+	g.fail(v.w, v.r, f)
+}
+
+// exchangeResult is what became of a code. It is kept for a short while, and
+// holds nothing of the request.
+type exchangeResult struct {
+	session   session
+	target    string
+	err       *Error
+	restart   bool // a new code may help
+	codeUsed  bool
+	retryable bool // the same code may still succeed
+}
+
+const (
+	maxUnderWay = 256              // exchanges, at once
+	resultKept  = 30 * time.Second // for callbacks that come twice
+	resultUses  = 16
+	maxResults  = 1024
+	// maxExchange is how long a visitor waits: for WeChat and for OnLogin, each
+	// of which is told to end after 10 seconds, and a little for those that do
+	// not listen.
+	maxExchange = 25 * time.Second
+)
+
+func newExchanges() *once.Group[exchangeResult] {
+	return once.New[exchangeResult](once.Config{Limit: maxUnderWay, Kept: resultKept, Uses: resultUses, MaxKept: maxResults, MaxWait: maxExchange})
 }
 
 // finish exchanges the code of an attempt that belongs to this browser, and
-// begins the session.
-func (g *Gate) finish(w http.ResponseWriter, r *http.Request, a attempt, code string, signedIn bool) {
-	came, err := g.flights.do(r.Context(), a.state, func(ctx context.Context) arrival {
-		return g.exchange(r.WithContext(ctx), a, code)
+// begins the session. WeChat calls back twice, at the same time or one after the
+// other, with one code or with two, and a code works once: all callbacks of one
+// attempt share one exchange.
+func (g *Gate) finish(v *visit, a attempt, code string) {
+	var over atomic.Bool
+	defer over.Store(true)
+	result, err := g.exchanges.Do(v.r.Context(), a.state, code, func(ctx context.Context) (exchangeResult, bool) {
+		result := g.exchange(v.r.WithContext(handlerValues{ctx, &over}), a, code)
+		return result, !result.retryable
 	})
-	switch {
-	case err != nil: // the visitor has left
-		g.fail(w, r, failure{err: newError(ReasonWeChat, err), target: a.target, attrs: a.attrs()})
-	case came.codeUsed && signedIn:
-		g.attempts.finish(w, a)
-		g.arriveAt(w, a.target)
-	case came.restart && a.restarts == 0:
-		g.restart(w, r, a, came.err)
-	case came.err != nil:
-		if !came.passing {
-			g.attempts.drop(w, a.state)
-		}
-		g.fail(w, r, failure{err: came.err, target: a.target, attrs: a.attrs()})
-	default:
-		g.welcome(w, r, a, came)
+	if err != nil {
+		g.fail(v.w, v.r, failure{err: exchangeError(err), target: a.target, attrs: a.attrs()})
+		return
+	}
+	switch decideOutcome(result, a.restarts, v.signedIn) {
+	case outcomeTarget:
+		g.attempts.finish(v.w, a)
+		g.arriveAt(v.w, a.target)
+	case outcomeRestart:
+		g.restart(v, a, result.err)
+	case outcomeFail:
+		g.attempts.drop(v.w, a.state)
+		g.fail(v.w, v.r, failure{err: result.err, target: a.target, attrs: a.attrs()})
+	case outcomeRetry:
+		g.fail(v.w, v.r, failure{err: result.err, target: a.target, attrs: a.attrs()})
+	case outcomeSignIn:
+		g.completeSignIn(v, a, result)
 	}
 }
 
-// welcome writes the session. It is the only place that does.
-func (g *Gate) welcome(w http.ResponseWriter, r *http.Request, a attempt, came arrival) {
-	if err := g.sessions.begin(w, r, came.session); err != nil {
-		g.fail(w, r, failure{err: newError(ReasonSession, err), target: a.target, attrs: a.attrs()})
+// exchangeError gives a reason to an error that is not WeChat's.
+func exchangeError(err error) *Error {
+	switch {
+	case errors.Is(err, once.ErrBusy):
+		return newError(ReasonBusy, errManyUnderWay)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return newError(ReasonWeChat, err)
+	}
+	return newError(ReasonInternal, err)
+}
+
+// handlerValues is a context whose values end with the handler of the request
+// that they belong to. OnLogin can go on after that, when a framework has given
+// what the values point to to another request.
+type handlerValues struct {
+	context.Context
+	over *atomic.Bool
+}
+
+func (c handlerValues) Value(key any) any {
+	if c.over.Load() {
+		return nil
+	}
+	return c.Context.Value(key)
+}
+
+// completeSignIn writes the session.
+func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) {
+	if err := g.sessions.begin(v.w, &v.lookup, result.session); err != nil {
+		g.fail(v.w, v.r, failure{err: newError(ReasonSession, err), target: a.target, attrs: a.attrs()})
 		return
 	}
-	g.attempts.finish(w, a)
-	if hasCookie(r.Header, g.signedOut) {
-		g.cookies.remove(w, g.signedOut)
+	g.attempts.finish(v.w, a)
+	if v.cookies.Has(suffixSignedOut) {
+		g.cookies.Remove(v.w, g.attempts.base+suffixSignedOut)
 	}
-	g.record(r, slog.LevelInfo, "signed in", append(userAttrs(came.session.user),
+	g.record(v.r, slog.LevelInfo, "signed in", append(userAttrs(result.session.user),
 		slog.String("flow", string(a.flow)),
-		slog.String("browser", string(ClassifyBrowser(r.UserAgent()))))...)
-	g.arriveAt(w, came.target)
+		slog.String("browser", string(ClassifyBrowser(v.r.UserAgent()))))...)
+	g.arriveAt(v.w, result.target)
 }
 
 // restart begins the attempt anew, once.
-func (g *Gate) restart(w http.ResponseWriter, r *http.Request, a attempt, cause *Error) {
-	g.record(r, slog.LevelWarn, "sign-in restarted", append(errorAttrs(cause), a.attrs()...)...)
-	g.attempts.drop(w, a.state)
-	g.depart(w, r, departure{
+func (g *Gate) restart(v *visit, a attempt, cause *Error) {
+	g.record(v.r, slog.LevelWarn, "sign-in restarted", append(errorAttrs(cause), a.attrs()...)...)
+	g.attempts.drop(v.w, a.state)
+	g.signIn(v, signInRequest{
 		flow:     a.flow,
 		target:   a.target,
-		profile:  a.scope == wechat.ScopeUserInfo,
+		profile:  a.profile == profileNeeded,
+		asked:    true,
 		restarts: a.restarts + 1,
 	})
 }
 
 // exchange asks WeChat and the site who the visitor is. It runs once for all
 // callbacks of an attempt, and r's context does not end with any one of them.
-func (g *Gate) exchange(r *http.Request, a attempt, code string) arrival {
-	ctx, cancel := context.WithTimeout(r.Context(), wechat.Timeout)
-	defer cancel()
+func (g *Gate) exchange(r *http.Request, a attempt, code string) exchangeResult {
 	app, ok := g.app(a.appID)
 	if !ok {
-		return arrival{err: newError(ReasonState, errUnknownApp)}
+		return exchangeResult{err: newError(ReasonState, errUnknownApp)}
 	}
-	token, err := g.redeem(ctx, app, code)
+	if left := g.pauses.left(app.ID); left > 0 {
+		return exchangeResult{err: newError(ReasonBusy, &busyFor{errPaused, left}), retryable: true}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), wechat.Timeout)
+	defer cancel()
+	token, err := g.exchangeWithRetry(ctx, app, code)
 	if err != nil {
-		return judge(err)
+		return g.classifyError(app, err)
 	}
 	if token.Snapshot {
-		return arrival{err: newError(ReasonSnapshot, errSnapshot)}
+		return exchangeResult{err: newError(ReasonSnapshot, errSnapshot)}
 	}
-	var profile *wechat.Profile
-	if a.scope == wechat.ScopeUserInfo && token.Scope.AllowsProfile() {
-		p, err := g.client.UserInfo(ctx, token.AccessToken, token.OpenID, wechatLanguage(r))
-		if err != nil {
-			return judge(err)
-		}
-		if token.UnionID != "" && p.UnionID != "" && token.UnionID != p.UnionID {
-			return arrival{err: newError(ReasonWeChat, errOtherUnionID)}
-		}
-		profile = &p
+	profile, failed := g.readProfile(ctx, r, a, app, token)
+	if failed != nil {
+		return *failed
 	}
-	return g.admit(r, a, token, profile)
+	return g.admitLogin(r, a, token, profile)
+}
+
+// readProfile reads the profile where it is wanted and granted. Where no page
+// needs it, the sign-in goes on without.
+func (g *Gate) readProfile(ctx context.Context, r *http.Request, a attempt, app App, token wechat.Token) (*wechat.Profile, *exchangeResult) {
+	if a.profile == profileUnwanted || !token.Scope.AllowsProfile() {
+		return nil, nil
+	}
+	p, err := g.client.UserInfo(ctx, token.AccessToken, token.OpenID, strings.ReplaceAll(language(r.Header), "-", "_"))
+	switch {
+	case err != nil:
+		result := g.classifyError(app, err)
+		if a.profile == profileWelcome && result.err.Reason != ReasonSnapshot {
+			g.record(r, slog.LevelWarn, "profile not read", append(errorAttrs(result.err), a.attrs()...)...)
+			return nil, nil
+		}
+		return nil, &result
+	case token.UnionID != "" && p.UnionID != "" && token.UnionID != p.UnionID:
+		return nil, &exchangeResult{err: newError(ReasonWeChat, errOtherUnionID)}
+	}
+	return &p, nil
 }
 
 // busyWait is how long the gate waits before it asks a busy WeChat once more.
 const busyWait = 300 * time.Millisecond
 
-// redeem exchanges the code, once more where WeChat says that it was busy or
-// where it cannot have seen the code.
-func (g *Gate) redeem(ctx context.Context, app App, code string) (wechat.Token, error) {
+// exchangeWithRetry exchanges the code, once more where WeChat says that it was
+// busy or where it cannot have seen the code.
+func (g *Gate) exchangeWithRetry(ctx context.Context, app App, code string) (wechat.Token, error) {
 	token, err := g.client.Exchange(ctx, app, code)
 	var answer *wechat.Error
 	if !errors.As(err, &answer) || answer.Class() != wechat.ClassBusy {
@@ -224,72 +311,110 @@ func (g *Gate) redeem(ctx context.Context, app App, code string) (wechat.Token, 
 	}
 }
 
-// judge turns an error of WeChat's into an answer for the visitor.
-func judge(err error) arrival {
+// classifyError turns an error of WeChat's into a result, and begins a pause
+// where WeChat says that it is asked too often.
+func (g *Gate) classifyError(app App, err error) exchangeResult {
 	var answer *wechat.Error
 	if !errors.As(err, &answer) {
-		return arrival{err: newError(ReasonWeChat, err)}
+		return exchangeResult{err: newError(ReasonWeChat, err)}
 	}
 	switch answer.Class() {
 	case wechat.ClassRestart, wechat.ClassToken:
-		return arrival{err: newError(ReasonWeChat, err), restart: true}
+		return exchangeResult{err: newError(ReasonWeChat, err), restart: true}
 	case wechat.ClassUsedCode:
-		return arrival{err: newError(ReasonWeChat, err), restart: true, codeUsed: true}
-	case wechat.ClassBusy, wechat.ClassThrottled:
-		return arrival{err: newError(ReasonBusy, err), passing: answer.Op == wechat.OpExchange}
+		return exchangeResult{err: newError(ReasonWeChat, err), restart: true, codeUsed: true}
+	case wechat.ClassThrottled:
+		g.pauses.begin(app.ID)
+		return exchangeResult{err: newError(ReasonBusy, &busyFor{err, pauseLength}), retryable: answer.Op == wechat.OpExchange}
+	case wechat.ClassBusy:
+		return exchangeResult{err: newError(ReasonBusy, err), retryable: answer.Op == wechat.OpExchange}
 	case wechat.ClassConfig:
-		return arrival{err: newError(ReasonConfig, err)}
+		return exchangeResult{err: newError(ReasonConfig, err)}
 	case wechat.ClassBlocked:
-		return arrival{err: newError(ReasonRefused, err)}
+		return exchangeResult{err: newError(ReasonRefused, err)}
 	case wechat.ClassScope:
 		if answer.Op == wechat.OpUserInfo {
-			return arrival{err: newError(ReasonSnapshot, fmt.Errorf("%w: %w", errSnapshot, err))}
+			return exchangeResult{err: newError(ReasonSnapshot, fmt.Errorf("%w: %w", errSnapshot, err))}
 		}
-		return arrival{err: newError(ReasonConfig, err)}
+		return exchangeResult{err: newError(ReasonConfig, err)}
 	}
-	// Nobody knows whether an answer that broke has spent the code. A visitor
-	// who has waited for the whole time limit is not sent on a second round.
-	return arrival{err: newError(ReasonWeChat, err), restart: answer.Code == 0 && !answer.Timeout()}
+	// Whether an answer that broke has spent the code is unknown. A visitor who
+	// has waited for the whole time limit is not sent on a second round.
+	return exchangeResult{err: newError(ReasonWeChat, err), restart: answer.Code == 0 && !answer.Timeout()}
 }
 
-// admit asks the site, and makes the session.
-func (g *Gate) admit(r *http.Request, a attempt, token wechat.Token, profile *wechat.Profile) arrival {
-	came := arrival{session: newSession(a.appID, token, profile), target: a.target}
-	if g.options.OnLogin == nil {
-		return came
+// admitLogin asks the site, and makes the session.
+func (g *Gate) admitLogin(r *http.Request, a attempt, token wechat.Token, profile *wechat.Profile) exchangeResult {
+	s := newSession(a.appID, token)
+	if profile != nil {
+		s = s.withProfile(*profile, profileFromWeChat)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), wechat.Timeout)
-	defer cancel()
 	login := &Login{
-		User:     came.session.user,
+		User:     s.user,
 		Token:    token,
 		Profile:  profile,
 		Browser:  ClassifyBrowser(r.UserAgent()),
 		ReturnTo: a.target,
 	}
-	if err := g.options.OnLogin(r.WithContext(ctx), login); err != nil {
-		return arrival{err: newError(ReasonRefused, err)}
+	if err := g.askSite(r, login); err != nil {
+		return exchangeResult{err: err}
 	}
-	if login.Profile != nil {
-		came.session = came.session.withProfile(*login.Profile)
+	if len(login.Data) > maxData || !utf8.ValidString(login.Data) {
+		return exchangeResult{err: newError(ReasonConfig, errBadData)}
 	}
-	came.target = g.targets.localTarget(login.ReturnTo)
-	return came
+	if login.Profile != nil && login.Profile != profile {
+		s = s.withProfile(*login.Profile, profileFromSite)
+	} else if login.Profile != nil {
+		s = s.withProfile(*login.Profile, profileFromWeChat) // OnLogin may have changed it in place
+	}
+	s.user.Data = strings.Clone(login.Data)
+	return exchangeResult{session: s, target: g.targets.Local(login.ReturnTo)}
 }
 
-func (g *Gate) app(id string) (App, bool) {
-	switch id {
-	case "":
-		return App{}, false
-	case g.options.OfficialAccount.ID:
-		return g.options.OfficialAccount, true
-	case g.options.Website.ID:
-		return g.options.Website, true
+// askSite calls OnLogin. Once called, it has its time: it does not end with the
+// visitors who wait for it.
+func (g *Gate) askSite(r *http.Request, login *Login) *Error {
+	if g.options.OnLogin == nil {
+		return nil
 	}
-	return App{}, false
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), wechat.Timeout)
+	defer cancel()
+	var refused, panicked error
+	func() {
+		defer contain.Panic("OnLogin", &panicked)
+		refused = g.options.OnLogin(r.WithContext(ctx), login)
+	}()
+	switch {
+	case panicked != nil:
+		return newError(ReasonInternal, panicked)
+	case refused != nil:
+		return newError(ReasonRefused, refused)
+	}
+	return nil
 }
 
-// wechatLanguage is the language of places in a profile.
-func wechatLanguage(r *http.Request) string {
-	return strings.ReplaceAll(language(r.Header), "-", "_")
+// pauses remembers for which apps WeChat said that it was asked too often, so
+// that it is not asked again meanwhile.
+type pauses struct {
+	mu    sync.Mutex
+	until map[string]time.Time // by app ID
+}
+
+// pauseLength is how long the gate leaves WeChat alone after 45009 or 45011.
+const pauseLength = 30 * time.Second
+
+func (p *pauses) begin(appID string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.until == nil {
+		p.until = map[string]time.Time{}
+	}
+	p.until[appID] = time.Now().Add(pauseLength)
+}
+
+// left returns how long the pause still lasts, or 0.
+func (p *pauses) left(appID string) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(0, time.Until(p.until[appID]))
 }

@@ -27,7 +27,7 @@ func FuzzCallbackQuery(f *testing.F) {
 		}
 		assert.Regexp(t, `^[!-~]{1,512}$`, q.code)
 		assert.Equal(t, []string{q.code}, values["code"])
-		again, err := parseCallback(q.again1())
+		again, err := parseCallback(q.retryQuery())
 		assert.NoError(t, err, "the reload reads the same")
 		q.again = true
 		assert.Equal(t, q, again)

@@ -4,19 +4,25 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime"
 	"strings"
+	"unicode"
 )
 
 var (
-	// ErrNotSignedIn is what [Gate.User] returns for an anonymous visitor.
+	// ErrNotSignedIn is what [Gate.User] and [Gate.Check] return for an
+	// anonymous visitor. Compare with errors.Is.
 	ErrNotSignedIn = errors.New("wechatgate: not signed in")
+
+	// ErrProfileRequired is what [Gate.CheckProfile] returns for a visitor who is
+	// signed in, but whose nickname and picture are not known. Compare with
+	// errors.Is.
+	ErrProfileRequired = errors.New("wechatgate: signed in, but the profile is not known")
 
 	// ErrSessionRevoked is what Options.CheckSession returns to end a session.
 	ErrSessionRevoked = errors.New("wechatgate: session revoked")
 )
 
-// Reason says why the gate turned a visitor away. Its values are stable and few:
+// Reason says why the gate refused a visitor. Its values are stable and few:
 // count them in metrics, choose pages by them.
 type Reason string
 
@@ -27,9 +33,12 @@ const (
 	ReasonRefused     Reason = "refused"     // OnLogin said no, or WeChat blocks the visitor
 	ReasonUnsupported Reason = "unsupported" // no app is set for this kind of browser
 	ReasonWeChat      Reason = "wechat"      // WeChat answered badly, or not in time
-	ReasonConfig      Reason = "config"      // a setting is wrong, or OnLogin panicked; the hint is in the log
-	ReasonBusy        Reason = "busy"        // WeChat is busy or throttles
+	ReasonConfig      Reason = "config"      // a setting is wrong; the hint is in the log
+	ReasonBusy        Reason = "busy"        // WeChat is busy or throttles, or too many sign-ins are under way
 	ReasonSession     Reason = "session"     // a Store failed, or sessions do not stay
+	ReasonInternal    Reason = "internal"    // a function in Options panicked
+	ReasonCode        Reason = "code"        // a code was wrong, expired or used up
+	ReasonUpstream    Reason = "upstream"    // the site behind a proxy did not answer
 )
 
 // Error is a sign-in, or a look at a session, that failed. Reason and Status are
@@ -60,9 +69,9 @@ func newError(reason Reason, err error) *Error {
 
 func (r Reason) status() int {
 	switch r {
-	case ReasonState, ReasonDenied, ReasonSnapshot, ReasonRefused, ReasonUnsupported:
+	case ReasonState, ReasonDenied, ReasonSnapshot, ReasonRefused, ReasonUnsupported, ReasonCode:
 		return http.StatusForbidden
-	case ReasonWeChat:
+	case ReasonWeChat, ReasonUpstream:
 		return http.StatusBadGateway
 	case ReasonBusy, ReasonSession:
 		return http.StatusServiceUnavailable
@@ -70,27 +79,55 @@ func (r Reason) status() int {
 	return http.StatusInternalServerError
 }
 
-// containPanic, deferred, turns a panic of somebody else's code into an error
-// that names the place. What was panicked with stays out of it: nobody knows
-// what it holds.
-func containPanic(what string, err *error) {
-	if problem := recover(); problem != nil {
-		*err = fmt.Errorf("%s panicked with a %T at %s", what, problem, panicPlace())
-	}
+// OptionError is a mistake in Options. [New] and [Gate.CheckConfig] join one for
+// each mistake; errors.As finds the first.
+type OptionError struct {
+	Field   string // "BaseURL", "SessionKeys[1]", "OfficialAccount.Secret"
+	Problem string // what is wrong, and what would be right; never a secret
+
+	err error
 }
 
-// panicPlace finds the function that panicked: the first one below the runtime's
-// own.
-func panicPlace() string {
-	var pcs [32]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
-	for {
-		frame, more := frames.Next()
-		if !strings.HasPrefix(frame.Function, "runtime.") {
-			return fmt.Sprintf("%s (line %d)", frame.Function, frame.Line)
+// Error returns the field and the problem.
+func (e *OptionError) Error() string { return "wechatgate: Options." + e.Field + ": " + e.Problem }
+
+// Unwrap returns the cause, or nil.
+func (e *OptionError) Unwrap() error { return e.err }
+
+func optionError(field, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &OptionError{Field: field, Problem: err.Error(), err: errors.Unwrap(err)}
+}
+
+// Refuse returns an error for Options.OnLogin that refuses the visitor and tells
+// them why: the page shows message, as plain text, cut after 200 characters.
+// Other errors of OnLogin stay in the log.
+func Refuse(message string) error { return &refusal{message: plainText(message, maxMessage)} }
+
+const maxMessage = 200 // characters
+
+type refusal struct{ message string }
+
+func (r *refusal) Error() string { return "refused with a message for the visitor" }
+
+// plainText drops control characters and invalid UTF-8 and cuts after a number of
+// characters.
+func plainText(s string, most int) string {
+	s = strings.Map(func(c rune) rune {
+		switch {
+		case c == '\n' || c == '\t':
+			return ' '
+		case unicode.IsControl(c):
+			return -1
 		}
-		if !more {
-			return "an unknown place"
+		return c
+	}, strings.ToValidUTF8(s, ""))
+	count := 0
+	for i := range s {
+		if count == most {
+			return strings.TrimSpace(s[:i])
 		}
+		count++
 	}
+	return strings.TrimSpace(s)
 }

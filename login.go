@@ -4,205 +4,187 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
 
 	"github.com/wechatgate/wechatgate/wechat"
 )
 
-// flow chooses for a request. The User-Agent opens no door here: whoever lies
-// about it gets a way to sign in that does not work.
-func (g *Gate) flow(r *http.Request) Flow {
-	b := ClassifyBrowser(r.UserAgent())
-	if g.options.Flow != nil {
-		if f := g.options.Flow(r, b); f != FlowDefault {
-			return f
-		}
-	}
-	phone := isPhone(strings.ToLower(r.UserAgent()))
-	return chooseFlow(b, phone, g.options.OfficialAccount.ID != "", g.options.Website.ID != "")
+// signInRequest is a visitor who is to sign in, and how.
+type signInRequest struct {
+	flow     Flow
+	target   string
+	profile  bool // more than the openid is wanted
+	asked    bool // the person pressed a button for it
+	restarts int
 }
 
-// turnAway answers an anonymous request for a gated page.
-func (g *Gate) turnAway(w http.ResponseWriter, r *http.Request) {
-	if d, ok := g.departureOf(w, r); ok {
-		g.askToSignIn(w, r, d)
+// challenge answers a request for a gated page that may not pass.
+func (g *Gate) challenge(v *visit, n need) {
+	f := challengeFacts{need: n, navigation: isNavigation(v.r)}
+	f.visitor = v.visitor()
+	var q signInRequest
+	if f.navigation {
+		setOwnHeaders(v.w.Header())
+		q = signInRequest{flow: flowFor(g.flow(v.r), n, f.visitor, g.have), target: g.targets.OfRequest(v.r)}
+		q.profile = wantsProfile(q.flow, n, f.visitor)
+		f.post = v.r.Method == http.MethodPost
+		f.sameOrigin = f.post && g.isSameOrigin(v.r)
+		f.keepFragment = g.options.KeepFragment
+		f.signInFacts = g.signInFacts(v, q)
 	}
+	g.carryOut(v, q, decideChallenge(f), n)
 }
 
-// turnAwayForProfile is turnAway for a page that needs a profile. A QR code is
-// scanned once and brings it along; inside WeChat the person is asked later, on
-// a page with a button.
-func (g *Gate) turnAwayForProfile(w http.ResponseWriter, r *http.Request) {
-	if d, ok := g.departureOf(w, r); ok {
-		d.profile = d.flow == FlowQR
-		g.askToSignIn(w, r, d)
-	}
-}
-
-// departureOf returns how a visitor who asks for a page would leave for WeChat.
-// A request that nobody looks at is answered here, and goes nowhere.
-func (g *Gate) departureOf(w http.ResponseWriter, r *http.Request) (departure, bool) {
-	if !isNavigation(r) {
-		g.unauthorized(w, r)
-		return departure{}, false
-	}
-	setOwnHeaders(w.Header())
-	return departure{flow: g.flow(r), target: g.targets.ofRequest(r)}, true
-}
-
-func (g *Gate) askToSignIn(w http.ResponseWriter, r *http.Request, d departure) {
-	if g.options.KeepFragment && r.Method != http.MethodPost {
-		g.showFragmentPage(w, r, d)
-		return
-	}
-	g.departUnasked(w, r, d)
-}
-
-// departUnasked is depart for a visitor who has pressed nothing. After a sign-out
-// WeChat would sign them in again before they have seen that they are out.
-func (g *Gate) departUnasked(w http.ResponseWriter, r *http.Request, d departure) {
-	if d.flow == FlowOfficialAccount && hasCookie(r.Header, g.signedOut) {
-		g.showPage(w, r, Page{Name: PageSignedOut, Status: http.StatusUnauthorized, SignInURL: g.targets.signIn(d.target)})
-		return
-	}
-	g.depart(w, r, d)
-}
-
-// askForProfile answers a signed-in visitor whose profile is not known.
-func (g *Gate) askForProfile(w http.ResponseWriter, r *http.Request) {
-	d, ok := g.departureOf(w, r)
-	if !ok {
-		return
-	}
-	if d.flow != FlowOfficialAccount {
-		d.profile = true
-		g.depart(w, r, d)
-		return
-	}
-	// WeChat shows a snapshot page, with a made-up account, to people who are
-	// asked without having pressed anything.
-	g.showPage(w, r, Page{
-		Name:      PageConsent,
-		Status:    http.StatusUnauthorized,
-		SignInURL: g.targets.signIn(d.target, "scope="+string(wechat.ScopeUserInfo)),
-	})
-}
-
-// login starts a sign-in. A script that leads there by itself says auto=1; all
-// others have been asked for by a click.
+// login starts a sign-in.
 func (g *Gate) login(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, http.MethodGet) {
 		return
 	}
+	v := &visit{w: w, r: r}
 	if isBackground(r) {
-		g.unauthorized(w, r)
+		g.carryOut(v, signInRequest{}, stepUnauthorized, needSession)
 		return
 	}
-	query := r.URL.Query()
-	d := departure{
+	g.sessions.readInto(&v.lookup, r)
+	if v.err != nil {
+		g.fail(w, r, failure{err: newError(ReasonSession, v.err), target: "/"})
+		return
+	}
+	q := signInRequest{
 		flow:    g.flow(r),
-		target:  g.targets.localTarget(query.Get("return_to")),
-		profile: query.Get("scope") == string(wechat.ScopeUserInfo),
+		target:  g.targets.Local(parameter(r, "return_to")),
+		profile: parameter(r, "scope") == string(wechat.ScopeUserInfo),
+		// A script that leads here by itself says auto=1, unless it is another
+		// site's.
+		asked: parameter(r, "auto") != "1" && !isCrossSite(r),
 	}
-	if query.Get("flow") == string(FlowQR) && g.options.Website.ID != "" {
-		d.flow = FlowQR
+	switch parameter(r, "flow") {
+	case string(FlowQR):
+		if g.have.website {
+			q.flow = FlowQR
+		}
+	case string(FlowCode):
+		if g.have.code() {
+			q.flow = FlowCode
+		}
 	}
-	if query.Get("auto") == "1" {
-		g.departUnasked(w, r, d)
-		return
+	if q.profile {
+		q.flow = flowFor(q.flow, needProfile, v.visitor(), g.have)
 	}
-	g.depart(w, r, d)
+	g.signIn(v, q)
 }
 
-// departure is a visitor about to leave for WeChat.
-type departure struct {
-	flow     Flow
-	target   string
-	profile  bool // nickname and avatar are wanted
-	restarts int
+// signIn sends a visitor the way that the decision says.
+func (g *Gate) signIn(v *visit, q signInRequest) {
+	g.carryOut(v, q, decideSignIn(g.signInFacts(v, q)), needSession)
 }
 
-var errNoApp = errors.New("no app is set for this kind of browser, or Options.Flow chose one that is not set")
+func (g *Gate) signInFacts(v *visit, q signInRequest) signInFacts {
+	return signInFacts{
+		flow:      q.flow,
+		have:      g.have,
+		visitor:   v.visitor(),
+		profile:   q.profile,
+		asked:     q.asked,
+		signedOut: v.cookies.Has(suffixSignedOut),
+		finished:  len(g.attemptsOf(v).finishes()),
+	}
+}
 
-// depart sends the visitor the way that the flow says.
-func (g *Gate) depart(w http.ResponseWriter, r *http.Request, d departure) {
-	switch {
-	case d.flow == FlowOfficialAccount && g.options.OfficialAccount.ID != "":
-		scope := wechat.ScopeBase
-		if d.profile {
-			scope = wechat.ScopeUserInfo
-		}
-		g.leave(w, r, d, attempt{appID: g.options.OfficialAccount.ID, flow: d.flow, scope: scope})
-	case d.flow == FlowQR && g.options.Website.ID != "":
-		scope := wechat.ScopeLogin
-		if d.profile {
-			scope = wechat.ScopeUserInfo // of the attempt; WeChat's page knows one scope
-		}
-		g.leave(w, r, d, attempt{appID: g.options.Website.ID, flow: d.flow, scope: scope})
-	case d.flow == FlowOpenInWeChat:
-		p := Page{Name: PageOpenInWeChat, Status: http.StatusUnauthorized, PageURL: g.targets.location(d.target)}
-		if g.options.Website.ID != "" {
-			p.SignInURL = g.targets.signIn(d.target, "flow="+string(FlowQR))
-		}
-		g.showPage(w, r, p)
+var (
+	errNoApp          = errors.New("no app is set for this kind of browser, or Options.Flow chose one that is not set")
+	errNoSessionStays = errors.New("signed in twice within two minutes, and still no session: the browser keeps no cookies, the Store forgets, or CheckSession refuses everybody")
+	errTooMany        = errors.New("signed in five times within two minutes: a page or a script leads to the sign-in again and again")
+	errNoUnionID      = errors.New("WeChat gave no unionid, though it was asked for the profile: bind the account to an Open Platform account (open.weixin.qq.com: 管理中心 - 公众号 - 绑定公众号)")
+)
+
+// carryOut does what was decided about a visitor who is to sign in.
+func (g *Gate) carryOut(v *visit, q signInRequest, s step, n need) {
+	switch s {
+	case stepUnauthorized:
+		g.unauthorized(v.w, v.r, n >= needProfile && v.signedIn)
+	case stepNoUnionID:
+		g.fail(v.w, v.r, failure{err: newError(ReasonConfig, errNoUnionID), target: q.target, attrs: userAttrs(v.user)})
+	case stepKeepForm:
+		g.keepForm(v, q)
+	case stepFragment:
+		g.showFragmentPage(v, q)
+	case stepSignedOut:
+		g.showPage(v.w, v.r, Page{Name: PageSignedOut, Status: http.StatusUnauthorized, SignInURL: g.signInURL(q.target)})
+	case stepConsent:
+		g.showPage(v.w, v.r, Page{Name: PageConsent, Status: http.StatusUnauthorized, SignInURL: g.signInURL(q.target, askForProfile)})
+	case stepTooMany:
+		g.fail(v.w, v.r, failure{err: newError(ReasonSession, &busyFor{errTooMany, finishedLifetime}), target: q.target, words: "too-many"})
+	case stepLoop:
+		g.fail(v.w, v.r, failure{err: newError(ReasonSession, &busyFor{errNoSessionStays, finishedLifetime}), target: q.target})
+	case stepWeChat, stepQR:
+		g.leave(v, q)
+	case stepCode:
+		g.showCodePage(v, q)
+	case stepOpenInWeChat:
+		g.showOpenInWeChat(v, q)
 	default:
-		g.fail(w, r, failure{err: newError(ReasonUnsupported, errNoApp), target: d.target, attrs: []slog.Attr{slog.String("flow", string(d.flow))}})
+		g.fail(v.w, v.r, failure{err: newError(ReasonUnsupported, errNoApp), target: q.target, attrs: []slog.Attr{slog.String("flow", string(q.flow))}})
 	}
 }
-
-// maxRounds is how many sign-ins may succeed one after the other, within two
-// minutes, and leave no session.
-const maxRounds = 2
-
-var errNoSessionStays = errors.New("signed in twice within two minutes, and still no session: the browser keeps no cookies, the Store forgets, or CheckSession refuses everybody")
 
 // leave begins an attempt and sends the visitor to WeChat, or shows WeChat's
 // frame.
-func (g *Gate) leave(w http.ResponseWriter, r *http.Request, d departure, a attempt) {
-	a.target, a.restarts = d.target, d.restarts
-	v, err := g.sessions.read(r)
+func (g *Gate) leave(v *visit, q signInRequest) {
+	a := g.attemptFor(q)
+	a, err := g.attempts.begin(v.w, g.attemptsOf(v), a)
 	if err != nil {
-		g.fail(w, r, failure{err: newError(ReasonSession, err), target: d.target})
+		g.fail(v.w, v.r, failure{err: newError(ReasonSession, err), target: "/"})
 		return
 	}
-	if !v.signedIn {
-		a.rounds = g.attempts.rounds(r)
-	}
-	if a.rounds >= maxRounds {
-		g.fail(w, r, failure{err: newError(ReasonSession, errNoSessionStays), target: d.target})
-		return
-	}
-	a, err = g.attempts.begin(w, r, a)
-	if err != nil {
-		g.fail(w, r, failure{err: newError(ReasonSession, err), target: "/"})
-		return
-	}
-	g.record(r, slog.LevelDebug, "sign-in begun", slog.String("flow", string(a.flow)), slog.String("app_id", a.appID))
-	callback := g.targets.own(pathCallback)
+	g.record(v.r, slog.LevelDebug, "sign-in begun", slog.String("flow", string(a.flow)), slog.String("app_id", a.appID))
+	g.noteOrigin(v.r)
+	g.noticeUnmounted(v.r, v.held)
+	callback := g.targets.Own(pathCallback)
 	switch {
 	case a.flow == FlowOfficialAccount:
-		redirect(w, r, g.client.AuthorizeURL(a.appID, callback, a.scope, a.state))
+		redirect(v.w, v.r, g.client.AuthorizeURL(a.appID, callback, a.scope, a.state))
 	case g.options.EmbedQR:
-		g.showPage(w, r, Page{
+		p := Page{
 			Name:      PageSignIn,
 			Status:    http.StatusUnauthorized,
-			SignInURL: g.targets.signIn(a.target, "flow="+string(FlowQR)),
-			FrameURL:  g.client.QRFrameURL(a.appID, callback, a.state, qrLanguage(r), g.options.QRStyle),
-		})
+			SignInURL: g.signInURL(a.target, "flow="+string(FlowQR)),
+			FrameURL:  g.client.QRFrameURL(a.appID, callback, a.state, qrLanguage(v.r), g.options.QRStyle),
+		}
+		if g.have.code() {
+			p.CodeSignInURL = g.signInURL(a.target, "flow="+string(FlowCode))
+		}
+		g.showPage(v.w, v.r, p)
 	default:
-		redirect(w, r, g.client.QRConnectURL(a.appID, callback, a.state, qrLanguage(r)))
+		redirect(v.w, v.r, g.client.QRConnectURL(a.appID, callback, a.state, qrLanguage(v.r)))
 	}
 }
 
-// redirect uses 303 where a form was posted, so that it is not posted again.
-func redirect(w http.ResponseWriter, r *http.Request, location string) {
-	status := http.StatusFound
-	if r.Method == http.MethodPost {
-		status = http.StatusSeeOther
+// attemptFor makes the attempt of a sign-in at WeChat.
+func (g *Gate) attemptFor(q signInRequest) attempt {
+	a := attempt{flow: q.flow, target: q.target, restarts: q.restarts}
+	switch {
+	case q.flow == FlowOfficialAccount && q.profile:
+		a.appID, a.scope, a.profile = g.options.OfficialAccount.ID, wechat.ScopeUserInfo, profileNeeded
+	case q.flow == FlowOfficialAccount:
+		a.appID, a.scope = g.options.OfficialAccount.ID, wechat.ScopeBase
+	case q.profile:
+		a.appID, a.scope, a.profile = g.options.Website.ID, wechat.ScopeLogin, profileNeeded
+	case g.profiles.Load():
+		a.appID, a.scope, a.profile = g.options.Website.ID, wechat.ScopeLogin, profileWelcome
+	default:
+		a.appID, a.scope = g.options.Website.ID, wechat.ScopeLogin
 	}
-	w.Header().Set("Location", location)
-	w.WriteHeader(status)
+	return a
+}
+
+// showOpenInWeChat offers the page's address to WeChat, and the QR code of the
+// website app to a second device.
+func (g *Gate) showOpenInWeChat(v *visit, q signInRequest) {
+	p := Page{Name: PageOpenInWeChat, Status: http.StatusUnauthorized, PageURL: g.targets.Location(q.target)}
+	if g.have.website {
+		p.SignInURL = g.signInURL(q.target, "flow="+string(FlowQR))
+	}
+	g.showPage(v.w, v.r, p)
 }
 
 // qrLanguage is the language of WeChat's QR page.
@@ -211,73 +193,4 @@ func qrLanguage(r *http.Request) string {
 		return "en"
 	}
 	return "cn"
-}
-
-// showFragmentPage fetches the part of the address that browsers do not send.
-func (g *Gate) showFragmentPage(w http.ResponseWriter, r *http.Request, d departure) {
-	parameters := []string{"auto=1"}
-	if d.profile {
-		parameters = append(parameters, "scope="+string(wechat.ScopeUserInfo))
-	}
-	html, csp, err := renderFragment(language(r.Header), g.targets.signIn(d.target, parameters...))
-	writePage(w, http.StatusUnauthorized, html, csp, err)
-}
-
-// logout ends the session when a form of our own site asks for it, and offers
-// such a form to those who follow a link.
-func (g *Gate) logout(w http.ResponseWriter, r *http.Request) {
-	if !allow(w, r, http.MethodGet, http.MethodPost) {
-		return
-	}
-	if r.Method == http.MethodGet {
-		address := g.targets.own(pathLogout)
-		if target := r.URL.Query().Get("return_to"); target != "" {
-			address += "?return_to=" + url.QueryEscape(g.targets.localTarget(target))
-		}
-		g.showPage(w, r, Page{Name: PageSignOut, Status: http.StatusOK, SignOutURL: address})
-		return
-	}
-	if err := g.sameOrigin.Check(r); err != nil {
-		g.record(r, slog.LevelInfo, "sign-out refused", slog.String("error", err.Error()))
-		http.Error(w, "wechatgate: a page of another site may not sign you out", http.StatusForbidden)
-		return
-	}
-	destination := g.targets.own(pathSignedOut)
-	if target := logoutTarget(w, r); target != "" {
-		destination = g.targets.location(g.targets.localTarget(target))
-	}
-	v, err := g.sessions.read(r)
-	if err == nil {
-		err = g.sessions.end(w, r)
-	}
-	if err != nil {
-		g.fail(w, r, failure{err: newError(ReasonSession, err), target: "/"})
-		return
-	}
-	g.attempts.forgetFinished(w, r)
-	g.cookies.set(w, g.signedOut, "1", g.options.SignedOutFor)
-	if v.signedIn {
-		g.record(r, slog.LevelInfo, "signed out", userAttrs(v.user)...)
-		if g.options.OnLogout != nil {
-			g.options.OnLogout(r, v.user)
-		}
-	}
-	redirect(w, r, destination)
-}
-
-// logoutTarget reads return_to from the query or the form.
-func logoutTarget(w http.ResponseWriter, r *http.Request) string {
-	if target := r.URL.Query().Get("return_to"); target != "" {
-		return target
-	}
-	form := r.WithContext(r.Context()) // parsing changes a request
-	form.Body = http.MaxBytesReader(w, r.Body, 64<<10)
-	return form.PostFormValue("return_to")
-}
-
-func (g *Gate) signedOutPage(w http.ResponseWriter, r *http.Request) {
-	if !allow(w, r, http.MethodGet, http.MethodHead) {
-		return
-	}
-	g.showPage(w, r, Page{Name: PageSignedOut, Status: http.StatusUnauthorized, SignInURL: g.targets.signIn("/")})
 }

@@ -1,98 +1,127 @@
 package wechatgate
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
+	"sync/atomic"
 
+	"github.com/wechatgate/wechatgate/internal/once"
+	"github.com/wechatgate/wechatgate/internal/seal"
+	"github.com/wechatgate/wechatgate/internal/target"
+	"github.com/wechatgate/wechatgate/internal/vault"
 	"github.com/wechatgate/wechatgate/wechat"
 )
 
 // Gate keeps pages for visitors who have signed in with WeChat. Make one with
-// [New]. It never changes, and serves any number of goroutines.
+// [New]. Its settings are fixed by New and by wrapping handlers; it serves any
+// number of goroutines.
 //
 // A Gate keeps no visitors: they live in sealed cookies, or in Options.Store, so
-// that any instance with the same Options can finish what another began.
+// that any instance with the same Options can finish what another began. What it
+// remembers besides, such as exchanges under way, is bounded and never lets
+// anyone in.
 type Gate struct {
+	// Behind a pointer, because package fmt prints unexported fields: a Gate
+	// inside another value would show its keys.
+	*gate
+}
+
+type gate struct {
 	options    Options
-	targets    targets
-	public     *publicMatcher
-	cookies    cookies
+	have       means
+	targets    target.Targets
+	mountPath  string // of BaseURL, decoded
+	public     *target.Public
+	cookies    seal.Attributes
 	attempts   attempts
 	sessions   *sessionJar
+	checks     seal.Sealer // for CheckConfig's question
 	client     wechat.Client
-	flights    *flights
+	exchanges  *once.Group[exchangeResult]
+	pauses     pauses
 	sameOrigin *http.CrossOriginProtection
 	openOrigin string // of WeChat's pages
-	signedOut  string // name of the cookie that holds back silent sign-ins
+
+	loginRequired, profileRequired preparedChallenge
+
+	profiles atomic.Bool // some page needs more than an openid, so every QR sign-in reads the profile
+	notices  notices
 }
 
 // New returns a Gate, or every mistake in the options at once: an error that
-// joins one error for each, naming its field and saying what would be right.
-// It does not call WeChat; see [Gate.CheckConfig].
+// joins an [*OptionError] for each, naming its field and saying what would be
+// right. It does not call WeChat; see [Gate.CheckConfig].
 func New(options Options) (*Gate, error) {
 	o := options.withDefaults()
-	public, err := newPublicMatcher(o.Public)
-	if err := errors.Join(o.validate(), err); err != nil {
+	public, err := o.validate()
+	if err != nil {
 		return nil, err
 	}
-	base, _ := parseBaseURL(o.BaseURL, o.InsecureBaseURL)
+	base, _ := target.ParseBase(o.BaseURL, o.InsecureBaseURL)
 	sameOrigin := http.NewCrossOriginProtection()
-	if err := sameOrigin.AddTrustedOrigin(base.origin); err != nil {
+	if err := sameOrigin.AddTrustedOrigin(base.Origin); err != nil {
 		return nil, optionError("BaseURL", "%w", err)
 	}
-	cookies := newCookies(base.secure)
-	name := cookies.prefix + o.CookieName
-	jar := &sessionJar{
-		cookies:    cookies,
-		name:       name,
-		lifetime:   o.SessionLifetime,
-		idle:       o.IdleTimeout,
-		seenName:   name + "-seen",
-		seenSealer: newSealer(o.SessionKeys, "last seen"),
-	}
-	for _, app := range [...]App{o.OfficialAccount, o.Website} {
-		if app.ID != "" {
-			jar.appIDs = append(jar.appIDs, app.ID)
-		}
-	}
-	jar.vault = cookieVault{sealer: newSealer(o.SessionKeys, "session"), name: name}
+	var (
+		targets = target.Targets{Base: base, Prefix: o.Prefix}
+		cookies = seal.Attributes{Secure: base.Secure}
+		name    = cookies.Name(o.CookieName)
+		binding = base.String() + "\n" + o.CookieName
+		sealer  = func(purpose string) seal.Sealer { return seal.New(o.SessionKeys, purpose, binding) }
+	)
+	kept := vault.InCookie(sealer("session"), name)
 	if o.Store != nil {
-		jar.vault = storeVault{store: o.Store, name: name, lifetime: o.SessionLifetime, secure: base.secure}
+		kept = vault.InStore(o.Store, name, binding, o.SessionLifetime, base.Secure)
 	}
-	targets := targets{base: base, prefix: o.Prefix}
-	if o.Unauthorized == nil {
-		o.Unauthorized = loginRequired(targets.own(pathLogin))
+	mountPath, err := url.PathUnescape(base.Mount)
+	if err != nil {
+		return nil, optionError("BaseURL", "%w", err)
 	}
-	return &Gate{
-		options:    o,
-		targets:    targets,
-		public:     public,
-		cookies:    cookies,
-		attempts:   attempts{cookies: cookies, sealer: newSealer(o.SessionKeys, "attempt"), prefix: name + "-login-"},
-		sessions:   jar,
+	g := &gate{
+		options:   o,
+		have:      o.means(),
+		targets:   targets,
+		mountPath: mountPath,
+		public:    public,
+		cookies:   cookies,
+		attempts:  attempts{cookies: cookies, sealer: sealer("attempt"), base: name},
+		sessions: &sessionJar{
+			vault:    kept,
+			cookies:  cookies,
+			name:     name,
+			appIDs:   o.appIDs(),
+			lifetime: o.SessionLifetime,
+			idle:     o.IdleTimeout,
+			seen:     sealer("last seen"),
+		},
+		checks:     sealer("check"),
 		client:     wechat.Client{HTTP: o.HTTPClient, Endpoints: o.Endpoints},
-		flights:    newFlights(),
+		exchanges:  newExchanges(),
 		sameOrigin: sameOrigin,
 		openOrigin: originOf(o.Endpoints.Open),
-		signedOut:  name + "-signed-out",
-	}, nil
+
+		loginRequired:   newChallenge("login_required", targets.Own(pathLogin)),
+		profileRequired: newChallenge("profile_required", targets.Own(pathLogin)+"?"+askForProfile),
+	}
+	return &Gate{g}, nil
 }
 
-// Format writes which site the gate is for. It keeps secrets and keys in: package
-// fmt looks into unexported fields.
-func (g *Gate) Format(f fmt.State, _ rune) {
-	_, _ = fmt.Fprint(f, "wechatgate.Gate(", g.targets.base, ")")
+// Format writes which site the gate is for, whatever the verb. It keeps secrets
+// and keys in.
+func (g Gate) Format(f fmt.State, _ rune) {
+	if g.gate == nil {
+		_, _ = fmt.Fprint(f, "wechatgate.Gate(none)")
+		return
+	}
+	_, _ = fmt.Fprint(f, "wechatgate.Gate(", g.targets.Base, ")")
 }
+
+// LogValue returns what Format writes.
+func (g Gate) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(g)) }
 
 // originOf returns the origin of an address that was found to be one.
 func originOf(address string) string {
@@ -106,8 +135,7 @@ func originOf(address string) string {
 // Require lets a request through when its visitor is signed in, with the [User]
 // in its context. Others are sent to sign in and come back to the page they
 // asked for; requests of scripts and images are answered with
-// Options.Unauthorized. When nobody can tell, because a Store failed, the gate
-// stays closed.
+// Options.Unauthorized. When a Store fails, the gate stays closed.
 //
 // It serves the gate's own pages, too, so that
 //
@@ -117,176 +145,240 @@ func originOf(address string) string {
 // well: mux.Handle("/wechat/", gate).
 //
 // next gets the very same ResponseWriter, with Vary: Cookie and Cache-Control:
-// private set, which it may replace.
-func (g *Gate) Require(next http.Handler) http.Handler {
-	mustHave("Require", next)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g.serveOwn(w, r) {
-			return
-		}
-		v, err := g.visit(w, r)
-		switch {
-		case v.signedIn:
-			g.pass(w, r, next, v.user)
-		case g.public.matches(r):
-			g.passAnonymous(w, r, next, err)
-		case err != nil:
-			g.fail(w, r, failure{err: err, target: g.targets.ofRequest(r)})
-		default:
-			g.turnAway(w, r)
-		}
-	})
-}
+// private, no-cache set, which it may replace. With no-store, the Back button
+// shows nothing after a sign-out.
+func (g *Gate) Require(next http.Handler) http.Handler { return g.wrap("Require", needSession, next) }
 
-// RequireProfile is Require for pages that show nickname and avatar: it lets a
+// RequireProfile is Require for pages that show nickname and picture: it lets a
 // request through when both were read for this session.
 //
 // Inside WeChat the person is asked on a page that says why, with a button, as
 // WeChat shows a snapshot page with a made-up account to those who are asked
-// without one. By QR code, the profile comes with the sign-in. A profile that
-// OnLogin supplies counts, so that nobody is asked twice.
+// without one. By QR code, the profile comes with the sign-in: where RequireProfile
+// or RequireUnionID wraps anything, every QR sign-in reads it, so that one scan is
+// enough. A profile that OnLogin supplies counts, so that nobody is asked twice.
 func (g *Gate) RequireProfile(next http.Handler) http.Handler {
-	mustHave("RequireProfile", next)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g.serveOwn(w, r) {
-			return
-		}
-		v, err := g.visit(w, r)
-		switch {
-		case v.signedIn && v.hasProfile:
-			g.pass(w, r, next, v.user)
-		case g.public.matches(r) && v.signedIn:
-			g.pass(w, r, next, v.user)
-		case g.public.matches(r):
-			g.passAnonymous(w, r, next, err)
-		case err != nil:
-			g.fail(w, r, failure{err: err, target: g.targets.ofRequest(r)})
-		case v.signedIn:
-			g.askForProfile(w, r)
-		default:
-			g.turnAwayForProfile(w, r)
-		}
-	})
+	g.profiles.Store(true)
+	return g.wrap("RequireProfile", needProfile, next)
+}
+
+// RequireUnionID is Require for pages that need to know who a person is across
+// the apps of one Open Platform account. A session with a unionid passes. Inside
+// WeChat the person is asked for the profile, which brings it; by QR code it comes
+// with the sign-in.
+//
+// Where WeChat was asked within the last 10 minutes and gave none, because the
+// account is bound to no Open Platform account, the page is 500 with
+// [ReasonConfig], and the log has the hint.
+func (g *Gate) RequireUnionID(next http.Handler) http.Handler {
+	g.profiles.Store(true)
+	return g.wrap("RequireUnionID", needUnionID, next)
 }
 
 // Optional lets every request through, with a [User] in its context if its
 // visitor is signed in. It never redirects and never fails: with a Store that is
-// out of order, everybody is anonymous, and the log says so.
+// unavailable, all are anonymous, and the log says so.
 //
 // It serves the gate's own pages, as Require does.
 func (g *Gate) Optional(next http.Handler) http.Handler {
-	mustHave("Optional", next)
+	return g.wrap("Optional", needNothing, next)
+}
+
+func (g *Gate) wrap(method string, n need, next http.Handler) http.Handler {
+	if next == nil {
+		panic("wechatgate: " + method + " needs a handler")
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if g.serveOwn(w, r) {
 			return
 		}
-		v, err := g.visit(w, r)
-		if v.signedIn {
-			g.pass(w, r, next, v.user)
-			return
+		v := g.visit(w, r)
+		switch a, err := g.admit(v, n); a {
+		case accessGranted:
+			setGatedHeaders(w.Header())
+			next.ServeHTTP(w, r.WithContext(ContextWithUser(r.Context(), v.user)))
+		case accessAnonymous:
+			if err != nil {
+				g.record(r, slog.LevelError, "session unavailable", errorAttrs(err)...)
+			}
+			setGatedHeaders(w.Header())
+			if ctx := contextWithoutUser(r.Context()); ctx != r.Context() {
+				r = r.WithContext(ctx)
+			}
+			next.ServeHTTP(w, r)
+		case accessUnavailable:
+			g.fail(w, r, failure{err: err, target: g.targets.OfRequest(r)})
+		default:
+			g.challenge(v, n)
 		}
-		g.passAnonymous(w, r, next, err)
 	})
 }
 
-// ServeHTTP serves the gate's own pages: login, callback, logout and signed-out
-// below Options.Prefix, and Options.VerifyFiles at the root.
-func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !g.serveOwn(w, r) {
-		setOwnHeaders(w.Header())
-		http.NotFound(w, r)
+// Check decides as [Gate.Require] does, for programs that answer themselves: a
+// reverse proxy, or one that other proxies ask. It writes at most the cookies that
+// renew or end a session, and no answer.
+//
+// A nil error lets the request through; the User is zero for an anonymous visitor
+// of Options.Public. Otherwise hand the error to [Gate.Challenge]: it is
+// [ErrNotSignedIn], or an [*Error] with ReasonSession when a Store failed.
+//
+// Check knows nothing of the gate's own pages, to which everybody has access: ask
+// [Gate.Owns] first.
+func (g *Gate) Check(w http.ResponseWriter, r *http.Request) (User, error) {
+	return g.check(w, r, needSession)
+}
+
+// CheckProfile is Check, deciding as [Gate.RequireProfile] does. For a visitor
+// who is signed in, and whose profile is not known, the error is
+// [ErrProfileRequired].
+func (g *Gate) CheckProfile(w http.ResponseWriter, r *http.Request) (User, error) {
+	g.profiles.Store(true)
+	return g.check(w, r, needProfile)
+}
+
+func (g *Gate) check(w http.ResponseWriter, r *http.Request, n need) (User, error) {
+	v := g.visit(w, r)
+	switch a, err := g.admit(v, n); a {
+	case accessGranted:
+		return v.user, nil
+	case accessAnonymous:
+		if err != nil {
+			g.record(r, slog.LevelError, "session unavailable", errorAttrs(err)...)
+		}
+		return User{}, nil
+	case accessUnavailable:
+		return User{}, err
+	}
+	cause := ErrNotSignedIn
+	if v.signedIn {
+		cause = ErrProfileRequired
+	}
+	return User{}, &challengeError{error: cause, need: n, visit: v}
+}
+
+// challengeError carries what Check found to Challenge, so that a Store is asked
+// once for a request.
+type challengeError struct {
+	error
+	need  need
+	visit *visit
+}
+
+func (e *challengeError) Unwrap() error { return e.error }
+
+// Challenge answers a request that [Gate.Check] or [Gate.CheckProfile] refused, as
+// Require or RequireProfile would have: err says which. An [*Error] gets the page
+// that goes with its Reason, with its Status, and one log record.
+func (g *Gate) Challenge(w http.ResponseWriter, r *http.Request, err error) {
+	var (
+		refused *challengeError
+		failed  *Error
+	)
+	switch {
+	case errors.As(err, &refused):
+		v := refused.visit
+		v.w, v.r = w, r
+		g.challenge(v, refused.need)
+	case errors.Is(err, ErrProfileRequired):
+		g.challenge(g.visit(w, r), needProfile)
+	case errors.As(err, &failed):
+		g.fail(w, r, failure{err: failed, target: g.targets.OfRequest(r)})
+	case err == nil || errors.Is(err, ErrNotSignedIn):
+		g.challenge(g.visit(w, r), needSession)
+	default:
+		g.fail(w, r, failure{err: newError(ReasonInternal, err), target: "/"})
 	}
 }
 
 // User returns the visitor of a request that did not pass the gate. The error is
-// [ErrNotSignedIn], or an [*Error] with ReasonSession when nobody can tell. It
-// writes no cookie.
+// [ErrNotSignedIn], or an [*Error] with ReasonSession when a Store or CheckSession
+// failed. It writes no cookie.
 func (g *Gate) User(r *http.Request) (User, error) {
-	v, err := g.sessions.read(r)
-	if err != nil {
-		return User{}, newError(ReasonSession, err)
+	l := g.sessions.read(r)
+	if l.err != nil {
+		return User{}, newError(ReasonSession, l.err)
 	}
-	if !v.signedIn {
+	if !l.signedIn {
 		return User{}, ErrNotSignedIn
 	}
-	err = g.checkSession(r, v.user)
+	err := g.checkSession(r, l.user)
 	switch {
 	case errors.Is(err, ErrSessionRevoked):
 		return User{}, ErrNotSignedIn
 	case err != nil:
 		return User{}, newError(ReasonSession, err)
 	}
-	return v.user, nil
+	return l.user, nil
 }
 
-// serveOwn answers requests for the gate's own pages, and reports whether this
-// was one.
-func (g *Gate) serveOwn(w http.ResponseWriter, r *http.Request) bool {
-	name, own := strings.CutPrefix(r.URL.Path, g.options.Prefix)
-	if !own {
-		return g.serveVerifyFile(w, r)
-	}
-	setOwnHeaders(w.Header())
-	switch name {
-	case pathLogin:
-		g.login(w, r)
-	case pathCallback:
-		g.callback(w, r)
-	case pathLogout:
-		g.logout(w, r)
-	case pathSignedOut:
-		g.signedOutPage(w, r)
-	default:
-		http.NotFound(w, r)
-	}
-	return true
+// visit is a request at the gate, and what was read of its cookies, once.
+type visit struct {
+	w http.ResponseWriter
+	r *http.Request
+	lookup
+
+	heldRead bool
+	held     heldAttempts
 }
 
-// serveVerifyFile answers WeChat's console, which proves a domain by a file at
-// its root, without signing in.
-func (g *Gate) serveVerifyFile(w http.ResponseWriter, r *http.Request) bool {
-	if len(g.options.VerifyFiles) == 0 || !strings.HasPrefix(r.URL.Path, "/") {
-		return false
-	}
-	content, ok := g.options.VerifyFiles[r.URL.Path[1:]]
-	if !ok {
-		return false
-	}
-	setOwnHeaders(w.Header())
-	if !allow(w, r, http.MethodGet, http.MethodHead) {
-		return true
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write([]byte(content))
-	return true
+func (g *Gate) visit(w http.ResponseWriter, r *http.Request) *visit {
+	v := &visit{w: w, r: r}
+	g.sessions.readInto(&v.lookup, r)
+	return v
 }
 
-// visit finds out who the visitor is, ends sessions that CheckSession revokes,
-// and writes the cookies that follow. Signed in or not, an error means that the
-// visitor must not be let in as anybody.
-func (g *Gate) visit(w http.ResponseWriter, r *http.Request) (visit, *Error) {
-	v, err := g.sessions.read(r)
-	if err != nil {
-		return visit{}, newError(ReasonSession, err)
+// attemptsOf reads the attempts of a visit where they are needed first.
+func (g *Gate) attemptsOf(v *visit) heldAttempts {
+	if !v.heldRead {
+		v.held, v.heldRead = g.attempts.read(&v.cookies), true
 	}
+	return v.held
+}
+
+// admit finds the facts about a visit, carries out what CheckSession says, and
+// writes the cookies that are due. The error goes with accessUnavailable, or says
+// why the visitor of an open page is anonymous.
+func (g *Gate) admit(v *visit, n need) (access, *Error) {
 	if v.signedIn {
-		err = g.checkSession(r, v.user)
-		if errors.Is(err, ErrSessionRevoked) {
-			g.record(r, slog.LevelInfo, "session revoked", userAttrs(v.user)...)
-			if err := g.sessions.end(w, r); err != nil {
-				return visit{}, newError(ReasonSession, err)
-			}
-			return visit{}, nil
-		}
-		if err != nil {
-			return visit{}, newError(ReasonSession, err)
+		switch err := g.checkSession(v.r, v.user); {
+		case errors.Is(err, ErrSessionRevoked):
+			return g.revoke(v, n)
+		case err != nil:
+			v.err = err
 		}
 	}
-	if err := g.sessions.tidy(w, v); err != nil {
-		return visit{}, newError(ReasonSession, err)
+	due := v.err == nil && g.sessions.due(&v.lookup)
+	facts := v.visitor()
+	public := (due || facts.unavailable || !facts.has(n)) && g.public.Matches(v.r)
+	if due && (!public || g.sessions.dueOnPublic(&v.lookup)) {
+		if err := g.sessions.renew(v.w, &v.lookup); err != nil {
+			v.err = err
+			facts.unavailable = true
+		}
 	}
-	return v, nil
+	a := decideAccess(n, facts, public)
+	if v.err != nil {
+		return a, newError(ReasonSession, v.err)
+	}
+	return a, nil
+}
+
+// revoke ends a session that CheckSession does not accept. The answer of a public
+// page stays free of cookies; there the visitor is anonymous.
+func (g *Gate) revoke(v *visit, n need) (access, *Error) {
+	g.record(v.r, slog.LevelInfo, "session revoked", userAttrs(v.user)...)
+	public := g.public.Matches(v.r)
+	if !public {
+		if err := g.sessions.end(v.w, &v.lookup); err != nil {
+			v.err = err
+		}
+	}
+	v.signedIn = false
+	a := decideAccess(n, v.visitor(), public)
+	if v.err != nil {
+		return a, newError(ReasonSession, v.err)
+	}
+	return a, nil
 }
 
 func (g *Gate) checkSession(r *http.Request, u User) error {
@@ -296,197 +388,32 @@ func (g *Gate) checkSession(r *http.Request, u User) error {
 	return g.options.CheckSession(r, u)
 }
 
-// pass hands the request of a signed-in visitor on.
-func (g *Gate) pass(w http.ResponseWriter, r *http.Request, next http.Handler, u User) {
-	setGatedHeaders(w.Header())
-	next.ServeHTTP(w, r.WithContext(ContextWithUser(r.Context(), u)))
-}
-
-// passAnonymous hands a request on that needs no visitor.
-func (g *Gate) passAnonymous(w http.ResponseWriter, r *http.Request, next http.Handler, err *Error) {
-	if err != nil {
-		g.record(r, slog.LevelError, "session unavailable", errorAttrs(err)...)
-	}
-	setGatedHeaders(w.Header())
-	next.ServeHTTP(w, r)
-}
-
-// failure is what went wrong, and where the visitor wanted to go.
-type failure struct {
-	err    *Error
-	target string
-	attrs  []slog.Attr // for the log, beside the error's own
-}
-
-// fail answers with the page that goes with the error, and writes the one record
-// that an operator can find by the reference on the page.
-func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
-	setOwnHeaders(w.Header())
-	reference := rand.Text()[:8]
-	attrs := append(errorAttrs(f.err), slog.String("reference", reference), slog.String("browser", string(ClassifyBrowser(r.UserAgent()))))
-	if section := troubleshooting(f.err); section != "" {
-		attrs = append(attrs, slog.String("docs", docsTroubleshooting+section))
-	}
-	level := slog.LevelInfo
-	if f.err.Status >= http.StatusInternalServerError {
-		level = slog.LevelError
-	}
-	g.record(r, level, "sign-in failed", append(attrs, f.attrs...)...)
-	if seconds := retryAfter(f.err); seconds > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(seconds))
-	}
-	if !strings.HasPrefix(r.URL.Path, g.options.Prefix) && !isNavigation(r) {
-		writeJSON(w, f.err.Status, encodeJSON(map[string]string{"error": string(f.err.Reason), "reference": reference}))
-		return
-	}
-	p := Page{Name: PageError, Status: f.err.Status, Reference: reference, Err: f.err}
-	switch f.err.Reason {
-	case ReasonState, ReasonDenied, ReasonWeChat, ReasonBusy:
-		p.Name, p.SignInURL = PageRetry, g.targets.signIn(f.target)
-	case ReasonSnapshot:
-		p.Name, p.SignInURL = PageSnapshot, g.targets.signIn(f.target)
-	case ReasonSession:
-		p.SignInURL = g.targets.signIn(f.target)
-	}
-	g.showPage(w, r, p)
-}
-
-const docsTroubleshooting = "https://github.com/wechatgate/wechatgate/blob/main/docs/troubleshooting.md#"
-
-// troubleshooting is the section of the documentation that helps whoever reads
-// the log. A visitor's refusal, and the site's own, need none.
-func troubleshooting(err *Error) string {
-	switch err.Reason {
-	case ReasonState:
-		return "reason-state-sign-in-was-not-completed"
-	case ReasonSnapshot:
-		return "the-page-says-使用完整服务"
-	case ReasonUnsupported:
-		return "please-open-this-page-in-wechat"
-	case ReasonWeChat, ReasonConfig, ReasonBusy:
-		return "errcodes-in-the-log"
-	case ReasonSession:
-		return "signing-in-goes-round-and-round"
-	}
-	return ""
-}
-
-// retryAfter is how many seconds from now another try may succeed, or 0.
-func retryAfter(err *Error) int {
+// app returns the app with that ID, if it is one of this gate's.
+func (g *Gate) app(id string) (App, bool) {
 	switch {
-	case errors.Is(err, errNoSessionStays):
-		return int(finishedLifetime.Seconds())
-	case err.Status == http.StatusServiceUnavailable:
-		return 5
+	case id == "":
+		return App{}, false
+	case id == g.options.OfficialAccount.ID:
+		return g.options.OfficialAccount, true
+	case id == g.options.Website.ID:
+		return g.options.Website, true
 	}
-	return 0
+	return App{}, false
 }
 
-// unauthorized answers a request that no person looks at.
-func (g *Gate) unauthorized(w http.ResponseWriter, r *http.Request) {
-	setOwnHeaders(w.Header())
-	g.options.Unauthorized.ServeHTTP(w, r)
-}
-
-// loginRequired is the default of Options.Unauthorized. Its answer is always the
-// same: not to encode it again saves such a request a quarter of its cost.
-func loginRequired(loginURL string) http.Handler {
-	body := encodeJSON(struct {
-		Error    string `json:"error"`
-		LoginURL string `json:"login_url"`
-	}{"login_required", loginURL})
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusUnauthorized, body)
-	})
-}
-
-// record writes a log record. Event is its message and, so that it can be
-// counted, an attribute, too.
-func (g *Gate) record(r *http.Request, level slog.Level, event string, attrs ...slog.Attr) {
-	g.options.Logger.LogAttrs(r.Context(), level, "wechatgate: "+event, append([]slog.Attr{slog.String("event", event)}, attrs...)...)
-}
-
-func userAttrs(u User) []slog.Attr {
-	sum := sha256.Sum256([]byte(u.Key()))
-	return []slog.Attr{
-		slog.String("app_id", u.AppID),
-		slog.String("user", hex.EncodeToString(sum[:4])),
-	}
-}
-
-func errorAttrs(err *Error) []slog.Attr {
-	attrs := []slog.Attr{slog.String("reason", string(err.Reason))}
-	if err.Err != nil {
-		attrs = append(attrs, slog.String("error", err.Err.Error()))
-	}
-	var answer *wechat.Error
-	if errors.As(err, &answer) {
-		attrs = append(attrs, slog.String("op", answer.Op), slog.Int("errcode", answer.Code))
-		if rid := answer.RID(); rid != "" {
-			attrs = append(attrs, slog.String("rid", rid))
-		}
-		if hint := answer.Hint(); hint != "" {
-			attrs = append(attrs, slog.String("hint", hint))
+// flow chooses for a request. The User-Agent never grants access: a visitor who
+// lies about it gets a way to sign in that does not work.
+func (g *Gate) flow(r *http.Request) Flow {
+	b := ClassifyBrowser(r.UserAgent())
+	if g.options.Flow != nil {
+		if f := g.options.Flow(r, b); f != FlowDefault {
+			return f
 		}
 	}
-	return attrs
+	return chooseFlow(b, isOnPhone(r.UserAgent()), g.have)
 }
 
-// setOwnHeaders sets what every answer of the gate itself carries. No cache may
-// keep them: browsers in WeChat keep even redirects.
-func setOwnHeaders(h http.Header) {
-	h.Set("Cache-Control", "no-store")
-	vary(h, "Cookie, User-Agent")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
-}
-
-// setGatedHeaders sets what the handler's answers carry unless it says otherwise.
-// The two values share one allocation, as each page view pays for it.
-func setGatedHeaders(h http.Header) {
-	if len(h["Vary"]) > 0 {
-		h.Set("Cache-Control", "private")
-		vary(h, "Cookie")
-		return
-	}
-	values := []string{"private", "Cookie"}
-	h["Cache-Control"], h["Vary"] = values[0:1:1], values[1:2:2]
-}
-
-// vary adds to what others said about Vary, once.
-func vary(h http.Header, value string) {
-	if !slices.Contains(h["Vary"], value) {
-		h["Vary"] = append(h["Vary"], value)
-	}
-}
-
-// allow answers other methods than these with 405.
-func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
-	if slices.Contains(methods, r.Method) {
-		return true
-	}
-	w.Header().Set("Allow", strings.Join(methods, ", "))
-	http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
-	return false
-}
-
-func writeJSON(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
-}
-
-// encodeJSON is for what always has an encoding.
-func encodeJSON(v any) []byte {
-	body, err := json.Marshal(v)
-	if err != nil {
-		panic("wechatgate: " + err.Error())
-	}
-	return append(body, '\n')
-}
-
-func mustHave(method string, next http.Handler) {
-	if next == nil {
-		panic("wechatgate: " + method + " needs a handler")
-	}
+// isOwn reports whether a path is one of the gate's own, and its name.
+func (g *Gate) isOwn(path string) (name string, own bool) {
+	return strings.CutPrefix(path, g.options.Prefix)
 }

@@ -5,18 +5,16 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gorilla/sessions"
 
+	"github.com/wechatgate/wechatgate/internal/target"
 	"github.com/wechatgate/wechatgate/wechat"
 )
 
@@ -24,8 +22,8 @@ import (
 // prints, logs and marshals without the secret.
 type App = wechat.App
 
-// Options say how a [Gate] works. BaseURL, one app and one session key are
-// required; the zero value of everything else is a good default.
+// Options configures a [Gate]. BaseURL, one app and one session key are required;
+// the zero value of everything else is a good default.
 //
 // [New] copies what it needs. Functions in Options are called by many
 // goroutines at once.
@@ -55,14 +53,17 @@ type Options struct {
 	// it the first, and drop the old one after SessionLifetime.
 	SessionKeys [][]byte
 
-	// Prefix is where the gate's own pages are: login, callback, logout and
-	// signed-out. It begins and ends with a slash. Default "/wechat/".
+	// Prefix is where the gate's own pages are: login, callback, logout,
+	// signed-out, user, resend and check. It begins and ends with a slash.
+	// Default "/wechat/".
 	Prefix string
 
 	// Public lists [http.ServeMux] patterns, without a host, that are let
 	// through without signing in, such as "GET /static/" or "/{$}". Visitors
-	// who are signed in are still known there. A path that is not clean, or
-	// holds an encoded slash, is never public.
+	// who are signed in are still known there. A path that two programs could
+	// read differently is never public: one that is not clean, or holds ";", an
+	// encoded slash, dot, backslash or percent sign, or letters that are escaped
+	// without need. There are no "*" patterns: "/api/" is all below it.
 	Public []string
 
 	// VerifyFiles maps names to contents of the files with which WeChat's
@@ -83,15 +84,15 @@ type Options struct {
 	KeepFragment bool
 
 	// SessionLifetime is how long a person stays signed in, counted from the
-	// sign-in and never renewed. Default 7 days.
+	// sign-in and never renewed. Default 7 days. User.ExpiresAt is its end.
 	SessionLifetime time.Duration
 
 	// IdleTimeout ends a session that was not used for this long. Default 0:
 	// no such limit.
 	IdleTimeout time.Duration
 
-	// SignedOutFor is how long after signing out nobody is signed in silently
-	// again: WeChat would do it without a word. Default 24 hours.
+	// SignedOutFor is how long after a sign-out there is no silent sign-in: WeChat
+	// would sign the person in again at the next page. Default 24 hours.
 	SignedOutFor time.Duration
 
 	// Store keeps sessions on the server. Default nil: sealed cookies, which
@@ -107,14 +108,17 @@ type Options struct {
 	CookieName string
 
 	// OnLogin is called at the end of each sign-in, before there is a session.
-	// An error refuses the visitor; its text goes to the log, and never to the
-	// page. The first place for a ban, and for noting who came. What it puts into
-	// Login.Profile satisfies [Gate.RequireProfile]; Login.ReturnTo may be
-	// changed to another local target.
+	// An error refuses the visitor; its text goes to the log and never to the
+	// page, unless it is made by [Refuse]. The first place for a ban, and for
+	// noting who came. What it puts into Login.Profile satisfies
+	// [Gate.RequireProfile]; Login.Data is kept in the session; Login.ReturnTo
+	// may be changed to another local target.
 	//
-	// It has 10 seconds, by the request's context, which does not end when the
-	// visitor leaves. When WeChat calls back twice, it runs once. A panic in it
-	// is contained and makes no session.
+	// It has 10 seconds, by the request's context, and does not end when the
+	// visitor leaves. That context has the values of the visitor's request until
+	// its handler returns, and none after that, as frameworks give them to other
+	// requests then. When WeChat calls back twice, OnLogin runs once. A panic in
+	// it is contained, makes no session, and is answered with [ReasonInternal].
 	OnLogin func(*http.Request, *Login) error
 
 	// OnLogout is called when a signed-in visitor signs out.
@@ -122,8 +126,8 @@ type Options struct {
 
 	// CheckSession is called on each request of a signed-in visitor, so it
 	// must be fast. [ErrSessionRevoked] ends the session; inside WeChat the
-	// next page view signs the person in again, so a ban belongs into OnLogin
-	// as well. Any other error is answered with 503: the gate stays closed.
+	// next page view signs the person in again, so a ban belongs in OnLogin as
+	// well. Any other error is answered with 503: the gate stays closed.
 	CheckSession func(*http.Request, User) error
 
 	// Flow chooses how a visitor signs in. Nil, or FlowDefault as its answer,
@@ -133,16 +137,29 @@ type Options struct {
 
 	// Page replaces the gate's pages. It writes the response with p.Status;
 	// Cache-Control and the other headers of the gate are set already, a
-	// Content-Security-Policy is not. Everything in p but Err may be shown.
+	// Content-Security-Policy is not. p.ServeHTTP(w, r) writes the built-in page.
+	// Everything in p but Err may be shown. A page on the way back from WeChat
+	// stands at an address with a code in it that may still be good: link to
+	// other sites with rel="noreferrer" only, or clean the address with
+	// history.replaceState, as the built-in pages do.
 	Page func(w http.ResponseWriter, r *http.Request, p Page)
 
+	// Site is what the built-in pages say about the site: its name, logo, way
+	// home and footer. Default: nothing.
+	Site Site
+
+	// CodeSignIn lets people sign in with a code from WeChat where WeChat offers
+	// no sign-in. Default: off.
+	CodeSignIn CodeSignIn
+
 	// Unauthorized answers requests of scripts, images and the like from
-	// visitors who are not signed in. Default: 401 and
+	// visitors who are not signed in; [ChallengeFromContext] tells it why, and
+	// where to sign in. Default: 401 and
 	// {"error":"login_required","login_url":"https://…/wechat/login"}.
 	Unauthorized http.Handler
 
 	// Logger gets a record of each sign-in, sign-out, refusal and failure.
-	// Default: none are written.
+	// Default: slog.Default().
 	Logger *slog.Logger
 
 	// HTTPClient calls WeChat, for instance through a proxy. Each call ends
@@ -183,6 +200,20 @@ type Login struct {
 	Browser Browser
 	// ReturnTo is where the visitor goes next, a path below BaseURL.
 	ReturnTo string
+	// Data is what OnLogin wants to find in User.Data: the site's own user ID, a
+	// role. At most 512 bytes of UTF-8, sealed with the session. Longer or
+	// invalid, the sign-in fails with ReasonConfig.
+	Data string
+}
+
+// Site is what the built-in pages say about the site. Texts are plain, and
+// escaped.
+type Site struct {
+	Name      string // at the head of each page
+	Logo      string // address of a picture beside it: https, or a path of this site below BaseURL
+	Home      string // where "home" leads, a local target; default "/"
+	Footer    string // a line such as the ICP number (备案号) or how to reach somebody
+	FooterURL string // where that line leads: https, http, mailto, tel, or a path of this site; default: no link
 }
 
 const (
@@ -214,18 +245,47 @@ func (o Options) withDefaults() Options {
 	if o.SignedOutFor == 0 {
 		o.SignedOutFor = defaultSignedOutFor
 	}
+	if o.Site.Home == "" {
+		o.Site.Home = "/"
+	}
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+		o.Logger = slog.Default()
 	}
 	o.Endpoints = o.Endpoints.WithDefaults()
 	return o
 }
 
+// means are the ways to sign in that these options set up.
+func (o Options) means() means {
+	return means{
+		officialAccount: o.OfficialAccount.ID != "",
+		website:         o.Website.ID != "",
+		scan:            o.CodeSignIn.Scan,
+		chat:            o.CodeSignIn.Chat.isSet(),
+	}
+}
+
+// appIDs are the apps whose sessions count.
+func (o Options) appIDs() []string {
+	ids := []string{o.OfficialAccount.ID, o.Website.ID, o.CodeSignIn.Chat.AppID}
+	return slices.DeleteFunc(ids, func(id string) bool { return id == "" })
+}
+
 // validate returns every mistake at once, each naming its field and saying what
 // would be right. It expects defaults to be filled in.
-func (o Options) validate() error {
-	_, baseErr := parseBaseURL(o.BaseURL, o.InsecureBaseURL)
-	return errors.Join(
+func (o Options) validate() (*target.Public, error) {
+	_, baseErr := target.ParseBase(o.BaseURL, o.InsecureBaseURL)
+	if baseErr != nil {
+		baseErr = &OptionError{Field: "BaseURL", Problem: baseErr.Error()}
+	}
+	public, problems := target.NewPublic(o.Public)
+	var publicErr []error
+	for i, problem := range problems {
+		if problem != nil {
+			publicErr = append(publicErr, optionError(fmt.Sprintf("Public[%d]", i), "%q: %w", o.Public[i], problem))
+		}
+	}
+	return public, errors.Join(
 		baseErr,
 		o.validateApps(),
 		o.validateKeys(),
@@ -235,114 +295,13 @@ func (o Options) validate() error {
 		validateEndpoint("Endpoints.Open", o.Endpoints.Open),
 		validateEndpoint("Endpoints.API", o.Endpoints.API),
 		o.validateQR(),
+		o.validateSite(),
+		errors.Join(publicErr...),
 	)
 }
 
-func optionError(field, format string, args ...any) error {
-	return fmt.Errorf("wechatgate: Options."+field+": "+format, args...)
-}
-
-// baseURL is Options.BaseURL, taken apart.
-type baseURL struct {
-	origin string // "https://shop.example.com"
-	mount  string // "" or "/shop", never with a slash at its end
-	secure bool
-}
-
-func (b baseURL) String() string { return b.origin + b.mount }
-
-func parseBaseURL(raw string, insecure bool) (baseURL, error) {
-	fail := func(format string, args ...any) (baseURL, error) {
-		return baseURL{}, optionError("BaseURL", format, args...)
-	}
-	if raw == "" {
-		return fail(`is required: what visitors type, like "https://shop.example.com"`)
-	}
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return fail(`want scheme and host, like "https://shop.example.com"`)
-	case u.User != nil:
-		return fail("leave out user name and password")
-	case u.RawQuery != "" || u.ForceQuery:
-		return fail("leave out the query")
-	case strings.Contains(raw, "#"):
-		return fail("leave out the fragment")
-	case u.RawPath != "" || !isCleanMount(strings.TrimSuffix(u.Path, "/")):
-		return fail("want a clean path without %% escapes of slashes, like /shop")
-	}
-	host, ok := browserHost(u)
-	if !ok {
-		return fail("host: want letters, digits, dots and hyphens, and a port from 1 to 65535 if any; other letters in punycode (xn--…)")
-	}
-	if name := u.Hostname(); !isLoopback(name) && !insecure {
-		switch {
-		case u.Scheme == "http":
-			return fail("want https: WeChat and cookies need it. For a test account set InsecureBaseURL")
-		case u.Port() != "":
-			return fail("leave out the port: WeChat accepts none. For a test account set InsecureBaseURL")
-		case net.ParseIP(name) != nil:
-			return fail("want a host name, not an IP address: WeChat accepts none. For a test account set InsecureBaseURL")
-		}
-	}
-	return baseURL{
-		origin: u.Scheme + "://" + host,
-		mount:  strings.TrimSuffix(u.EscapedPath(), "/"),
-		secure: u.Scheme == "https",
-	}, nil
-}
-
-func isCleanMount(mount string) bool { return path.Clean(mount+"/x") == mount+"/x" }
-
-// browserHost returns the host and port as browsers write them, because Origin
-// and Referer are compared with it.
-func browserHost(u *url.URL) (host string, ok bool) {
-	host = strings.ToLower(u.Hostname())
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Zone() == "" {
-		host = ip.String()
-		if ip.Is6() {
-			host = "[" + host + "]"
-		}
-	} else if !isHostName(host) {
-		return "", false
-	}
-	if strings.HasSuffix(u.Host, ":") {
-		return "", false
-	}
-	if u.Port() == "" {
-		return host, true
-	}
-	port, err := strconv.ParseUint(u.Port(), 10, 16)
-	if err != nil || port == 0 {
-		return "", false
-	}
-	if u.Scheme == "https" && port == 443 || u.Scheme == "http" && port == 80 {
-		return host, true
-	}
-	return host + ":" + strconv.FormatUint(port, 10), true
-}
-
-// isHostName takes no name that ends in a number: browsers read 127.1 and 0x7f.1
-// as IP addresses.
-func isHostName(host string) bool {
-	label := ""
-	for label = range strings.SplitSeq(host, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-			return false
-		}
-	}
-	hex, isHex := strings.CutPrefix(label, "0x")
-	return strings.Trim(label, "0123456789") != "" && (!isHex || strings.Trim(hex, "0123456789abcdef") != "")
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback() || strings.EqualFold(host, "localhost") ||
-		strings.HasSuffix(strings.ToLower(host), ".localhost")
-}
-
 func (o Options) validateApps() error {
-	if o.OfficialAccount == (App{}) && o.Website == (App{}) {
+	if o.OfficialAccount == (App{}) && o.Website == (App{}) && !o.CodeSignIn.Chat.isSet() {
 		return optionError("OfficialAccount and Website", "at least one app is required")
 	}
 	errs := []error{validateApp("OfficialAccount", o.OfficialAccount), validateApp("Website", o.Website)}
@@ -436,6 +395,41 @@ func (o Options) validateQR() error {
 		errs = append(errs, optionError("QRStyle", "%w", err))
 	}
 	return errors.Join(errs...)
+}
+
+// validateSite refuses addresses that would not be a link or a picture.
+func (o Options) validateSite() error {
+	var errs []error
+	if !isLocalPath(o.Site.Home) {
+		errs = append(errs, optionError("Site.Home", `want a path of this site below BaseURL, like "/"`))
+	}
+	if o.Site.Logo != "" && !isLocalPath(o.Site.Logo) && !hasScheme(o.Site.Logo, "https") {
+		errs = append(errs, optionError("Site.Logo", `want an https address, or a path of this site below BaseURL, like "/logo.png"`))
+	}
+	switch footer := o.Site.FooterURL; {
+	case footer == "":
+	case o.Site.Footer == "":
+		errs = append(errs, optionError("Site.FooterURL", "needs Footer, the text of the link"))
+	case !isLocalPath(footer) && !hasScheme(footer, "https", "http", "mailto", "tel"):
+		errs = append(errs, optionError("Site.FooterURL", "want an address that begins with https://, http://, mailto: or tel:, or a path of this site"))
+	}
+	return errors.Join(errs...)
+}
+
+// isLocalPath reports whether an address of a setting is a path of this site: one
+// slash, and nothing that a browser could read as another host.
+func isLocalPath(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Scheme == "" && u.Host == "" && strings.HasPrefix(address, "/") &&
+		!strings.HasPrefix(address, "//") && !strings.ContainsAny(address, `\`+" \t\r\n")
+}
+
+func hasScheme(address string, schemes ...string) bool {
+	u, err := url.Parse(address)
+	if err != nil || !slices.Contains(schemes, u.Scheme) || u.User != nil {
+		return false
+	}
+	return u.Opaque != "" && (u.Scheme == "mailto" || u.Scheme == "tel") || u.Host != ""
 }
 
 func validateCookieName(name string) error {

@@ -10,201 +10,261 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/wechatgate/wechatgate/internal/seal"
+	"github.com/wechatgate/wechatgate/internal/vault"
 	"github.com/wechatgate/wechatgate/wechat"
 )
 
 // session is what a sign-in leaves behind: the person, as one string that a
 // cookie or a Store keeps.
 type session struct {
-	user User
-	// hasProfile says that nickname and avatar were read, even if the person
-	// has none.
-	hasProfile bool
+	user    User
+	profile profileSource
 }
 
-// sessionJar reads, begins and ends sessions. Its rules hold wherever the string
-// is kept: lifetime, idle time and app are judged by what the string says.
+// profileSource says where nickname and picture come from. A person may have
+// neither, and have been asked all the same.
+type profileSource string
+
+const (
+	profileUnknown    profileSource = "0"
+	profileFromSite   profileSource = "1" // OnLogin supplied it
+	profileFromWeChat profileSource = "2" // WeChat told it at the sign-in
+)
+
+// askedAgainAfter is how old a profile may be that says that there is no
+// unionid: the account may have been bound since.
+const askedAgainAfter = 10 * time.Minute
+
+// sessionJar reads, begins, renews and ends sessions. Its rules hold wherever
+// the string is kept: lifetime, idle time and app are judged by what the string
+// says.
 type sessionJar struct {
-	vault    vault
-	cookies  cookies
+	vault    *vault.Vault
+	cookies  seal.Attributes
 	name     string // of the session's cookie
 	appIDs   []string
 	lifetime time.Duration
 
-	idle       time.Duration // 0: no limit
-	seenName   string
-	seenSealer sealer
+	idle time.Duration // 0: no limit
+	seen seal.Sealer
 }
 
-// vault keeps one string for a browser, which shows a cookie for it.
-type vault interface {
-	// find returns what the request's session cookies lead to, passing over
-	// the first skip of them, and how many to skip to look further; 0 means
-	// that there is nothing more. An error means that the vault is out of
-	// order; cookies that lead nowhere are none.
-	find(r *http.Request, skip int) (payload string, next int, err error)
-	// replace destroys what the request's cookies lead to, keeps the payload
-	// under a new name, and returns the value for the cookie.
-	replace(r *http.Request, payload string) (cookieValue string, err error)
-	// destroy makes the request's cookies lead nowhere.
-	destroy(r *http.Request) error
-}
+// The suffixes of the cookies' names.
+const (
+	suffixSession   = ""
+	suffixSeen      = "-seen"
+	suffixSignedOut = "-signed-out"
+	suffixAttempt   = "-login-"
+)
 
-// visit is what a request's session cookie says.
-type visit struct {
+// lookup is what a request's cookies say of its session. It is made once for a
+// request, and what ends or replaces the session uses what was found.
+type lookup struct {
 	session
 	signedIn bool
-	broken   bool   // there is a cookie, and it is no session: remove it
-	payload  string // of the session
-	renew    bool   // time to renew the last-seen cookie
+	broken   bool          // there is a cookie, and no session: remove it
+	payload  string        // of the session
+	unseen   time.Duration // since last-seen was written
+	err      error         // whether there is a session is unknown
+
+	cookies seal.Cookies
+	vault   vault.Lookup
 }
 
-// maxPayloads bounds what a request can cost that repeats an old session of its
-// own a thousand times. A browser has one; two, where it was tricked.
-const maxPayloads = 4
+// read looks at the request alone, and writes nothing.
+func (j *sessionJar) read(r *http.Request) *lookup {
+	l := &lookup{}
+	j.readInto(l, r)
+	return l
+}
 
-// read looks at the request alone, and never writes. An error means that
-// nobody can tell whether the visitor is signed in.
-func (j *sessionJar) read(r *http.Request) (visit, error) {
-	now, skip := time.Now(), 0
-	for range maxPayloads {
-		payload, next, err := j.vault.find(r, skip)
-		if err != nil || next == 0 {
-			// Asked last: a second look at every cookie costs a signed-in
-			// request that has ten of them 8 %.
-			return visit{broken: err == nil && hasCookie(r.Header, j.name)}, err
+// readInto is read for a lookup that has its place already.
+func (j *sessionJar) readInto(l *lookup, r *http.Request) {
+	l.cookies = seal.Scan(r.Header, j.name)
+	l.vault = j.vault.Open(r, &l.cookies)
+	now := time.Now()
+	var seen seenMarks
+	for {
+		payload, ok, err := l.vault.Next()
+		if err != nil || !ok {
+			l.err = err
+			l.broken = err == nil && l.cookies.Has(suffixSession)
+			return
 		}
-		skip = next
 		s, ok := parseSession(payload)
 		if !ok || !j.valid(s, now) {
 			continue
 		}
-		if lately, renew := j.seenLately(r, payload, now); lately {
-			return visit{session: s, signedIn: true, payload: payload, renew: renew}, nil
+		unseen, lately := j.lastSeen(&l.cookies, &seen, s, payload, now)
+		if !lately {
+			continue
 		}
+		s.user.ExpiresAt = s.user.SignedInAt.Add(j.lifetime)
+		l.session, l.signedIn, l.payload, l.unseen = s, true, payload, unseen
+		return
 	}
-	return visit{broken: true}, nil
-}
-
-// tidy writes the cookies that a visit asks for, if any.
-func (j *sessionJar) tidy(w http.ResponseWriter, v visit) error {
-	switch {
-	case v.broken:
-		j.cookies.remove(w, j.name)
-	case v.renew:
-		return j.markSeen(w, v.payload)
-	}
-	return nil
-}
-
-// begin replaces whatever session the browser has by a new one, so that nobody
-// can prepare a session for somebody else to sign in to. On an error it has
-// written nothing.
-func (j *sessionJar) begin(w http.ResponseWriter, r *http.Request, s session) error {
-	payload := s.encode()
-	value, err := j.vault.replace(r, payload)
-	if err != nil {
-		return err
-	}
-	if len(j.name)+len(value) > maxCookie {
-		return errCookieTooLarge
-	}
-	if j.idle > 0 {
-		if err := j.markSeen(w, payload); err != nil {
-			return err
-		}
-	}
-	j.cookies.set(w, j.name, value, j.lifetime)
-	return nil
-}
-
-// end leaves nothing that could be used again, as far as the vault can.
-func (j *sessionJar) end(w http.ResponseWriter, r *http.Request) error {
-	if err := j.vault.destroy(r); err != nil {
-		return err
-	}
-	j.cookies.remove(w, j.name)
-	if j.idle > 0 {
-		j.cookies.remove(w, j.seenName)
-	}
-	return nil
 }
 
 func (j *sessionJar) valid(s session, now time.Time) bool {
 	age := now.Sub(s.user.SignedInAt)
-	if age >= j.lifetime || age < -clockSkew {
+	if age >= j.lifetime || age < -seal.ClockSkew {
 		return false
 	}
 	return slices.Contains(j.appIDs, s.user.AppID)
+}
+
+// due reports whether the visit asks for a cookie to be written: the removal of a
+// broken one, or a renewal of last-seen when a tenth of the idle time has passed.
+func (j *sessionJar) due(l *lookup) bool { return l.broken || j.idle > 0 && l.unseen >= j.idle/10 }
+
+// dueOnPublic is due for answers that shared caches may keep. They carry no
+// cookie but a renewal that cannot wait.
+func (j *sessionJar) dueOnPublic(l *lookup) bool {
+	return l.signedIn && j.idle > 0 && l.unseen >= j.idle/2
+}
+
+// renew writes what is due.
+func (j *sessionJar) renew(w http.ResponseWriter, l *lookup) error {
+	if l.signedIn {
+		return j.markSeen(w, l.session, l.payload)
+	}
+	j.cookies.Remove(w, j.name)
+	return nil
+}
+
+// begin replaces the browser's session by a new one, so that a session that was
+// prepared for somebody else to sign in to is dead. On an error it has written
+// nothing.
+func (j *sessionJar) begin(w http.ResponseWriter, l *lookup, s session) error {
+	payload := s.encode()
+	value, err := l.vault.Replace(payload)
+	if err != nil {
+		return err
+	}
+	if j.idle > 0 {
+		if err := j.markSeen(w, s, payload); err != nil {
+			return err
+		}
+	}
+	j.cookies.Set(w, j.name, value, j.lifetime)
+	return nil
+}
+
+// end leaves nothing that could be used again, as far as the vault can.
+func (j *sessionJar) end(w http.ResponseWriter, l *lookup) error {
+	if err := l.vault.Destroy(); err != nil {
+		return err
+	}
+	j.cookies.Remove(w, j.name)
+	if j.idle > 0 {
+		j.cookies.Remove(w, j.name+suffixSeen)
+	}
+	return nil
 }
 
 // The time of the last request is kept in a cookie of its own, so that a page
 // view never writes to a Store, and a renewal cannot bring back a session that
 // was ended meanwhile.
 
-// seenLately reports whether the session was used within the idle time, and
-// whether it is time to say so again: after a tenth of it.
-func (j *sessionJar) seenLately(r *http.Request, payload string, now time.Time) (lately, renew bool) {
+// seenMarks are the last-seen cookies of a request, opened once.
+type seenMarks struct {
+	read bool
+	all  []seenMark
+}
+
+type seenMark struct {
+	session  string // which session it is of
+	at       time.Time
+	signedIn time.Time // when that session began
+}
+
+// lastSeen returns how long the session was not used, and whether that is within
+// the idle time. A cookie of another session says nothing about this one. But
+// where that session is older, a late answer to it has overwritten this one's
+// cookie, and the sign-in counts as the last use.
+func (j *sessionJar) lastSeen(c *seal.Cookies, seen *seenMarks, s session, payload string, now time.Time) (unseen time.Duration, lately bool) {
 	if j.idle == 0 {
-		return true, false
+		return 0, true
 	}
-	for value := range cookieValues(r.Header, j.seenName) {
-		sealed, ok := j.seenSealer.open(j.seenName, value)
+	if !seen.read {
+		seen.all, seen.read = j.openSeen(c), true
+	}
+	own, overwritten := markOf(payload), false
+	for _, m := range seen.all {
+		if m.session == own {
+			if unseen = now.Sub(m.at); j.withinIdle(unseen) {
+				return unseen, true
+			}
+			continue
+		}
+		overwritten = overwritten || m.signedIn.Before(s.user.SignedInAt)
+	}
+	unseen = now.Sub(s.user.SignedInAt)
+	return unseen, overwritten && j.withinIdle(unseen)
+}
+
+func (j *sessionJar) openSeen(c *seal.Cookies) []seenMark {
+	var marks []seenMark
+	for value := range c.Values(suffixSeen) {
+		sealed, ok := j.seen.Open(j.name+suffixSeen, value)
 		if !ok {
 			continue
 		}
-		mark, at, _ := strings.Cut(sealed, "\n")
-		milliseconds, err := strconv.ParseInt(at, 36, 64)
-		if err != nil || mark != seenMark(payload) {
-			continue
-		}
-		ago := now.Sub(time.UnixMilli(milliseconds))
-		if ago < j.idle && ago >= -clockSkew {
-			return true, ago >= j.idle/10
+		session, times, _ := strings.Cut(sealed, "\n")
+		at, began, _ := strings.Cut(times, "\n")
+		seenAt, err1 := parseTime(at)
+		signedIn, err2 := parseTime(began)
+		if err1 == nil && err2 == nil {
+			marks = append(marks, seenMark{session, seenAt, signedIn})
 		}
 	}
-	return false, false
+	return marks
 }
 
-func (j *sessionJar) markSeen(w http.ResponseWriter, payload string) error {
-	sealed := seenMark(payload) + "\n" + strconv.FormatInt(time.Now().UnixMilli(), 36)
-	value, err := j.seenSealer.seal(j.seenName, sealed)
+func (j *sessionJar) withinIdle(unseen time.Duration) bool {
+	return unseen < j.idle && unseen >= -seal.ClockSkew
+}
+
+func (j *sessionJar) markSeen(w http.ResponseWriter, s session, payload string) error {
+	sealed := markOf(payload) + "\n" + formatTime(time.Now()) + "\n" + formatTime(s.user.SignedInAt)
+	value, err := j.seen.Seal(j.name+suffixSeen, sealed)
 	if err != nil {
 		return err
 	}
-	j.cookies.set(w, j.seenName, value, j.idle)
+	j.cookies.Set(w, j.name+suffixSeen, value, j.idle)
 	return nil
 }
 
-// seenMark binds a last-seen cookie to its session.
-func seenMark(payload string) string {
+// markOf binds a last-seen cookie to its session.
+func markOf(payload string) string {
 	sum := sha256.Sum256([]byte(payload))
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
 const (
-	sessionVersion = "1"
+	sessionVersion = "2"
 	maxNickname    = 128  // bytes; WeChat allows 32 letters
 	maxAvatarURL   = 1024 // bytes
+	maxData        = 512  // bytes
 )
 
-// newSession makes what a token and a profile say fit for keeping.
-func newSession(appID string, t wechat.Token, p *wechat.Profile) session {
-	s := session{user: User{
-		AppID:      appID,
-		OpenID:     t.OpenID,
-		UnionID:    t.UnionID,
-		Scope:      wechat.Scope(printable(string(t.Scope))),
-		SignedInAt: time.UnixMilli(time.Now().UnixMilli()),
-	}}
-	if p != nil {
-		s = s.withProfile(*p)
+// newSession makes what a token says fit for keeping.
+func newSession(appID string, t wechat.Token) session {
+	return session{
+		user: User{
+			AppID:      appID,
+			OpenID:     t.OpenID,
+			UnionID:    t.UnionID,
+			Scope:      wechat.Scope(printable(string(t.Scope))),
+			SignedInAt: time.UnixMilli(time.Now().UnixMilli()),
+		},
+		profile: profileUnknown,
 	}
-	return s
 }
 
-func (s session) withProfile(p wechat.Profile) session {
-	s.hasProfile = true
+func (s session) withProfile(p wechat.Profile, from profileSource) session {
+	s.profile = from
 	s.user.Nickname = printable(p.Nickname)
 	if len(s.user.Nickname) > maxNickname {
 		s.user.Nickname = strings.ToValidUTF8(s.user.Nickname[:maxNickname], "")
@@ -219,14 +279,21 @@ func (s session) withProfile(p wechat.Profile) session {
 	return s
 }
 
+// visitor is what the decisions see of a session.
+func (l *lookup) visitor() visitor {
+	return visitor{
+		signedIn:    l.signedIn,
+		hasProfile:  l.signedIn && l.profile != profileUnknown,
+		hasUnionID:  l.signedIn && l.user.UnionID != "",
+		asked:       l.signedIn && l.profile == profileFromWeChat && time.Since(l.user.SignedInAt) < askedAgainAfter,
+		unavailable: l.err != nil,
+	}
+}
+
 // encode writes the session by position, a line each: a map or JSON would cost
 // a signed-in request more than all the rest of the gate. It is valid UTF-8, so
-// that any Store can keep it.
+// that any Store can keep it. The last field may hold line breaks.
 func (s session) encode() string {
-	profile := "0"
-	if s.hasProfile {
-		profile = "1"
-	}
 	return strings.Join([]string{
 		sessionVersion,
 		s.user.AppID,
@@ -234,9 +301,10 @@ func (s session) encode() string {
 		s.user.UnionID,
 		string(s.user.Scope),
 		strconv.FormatInt(s.user.SignedInAt.UnixMilli(), 36),
-		profile,
+		string(s.profile),
 		s.user.Nickname,
 		s.user.AvatarURL,
+		s.user.Data,
 	}, "\n")
 }
 
@@ -244,13 +312,16 @@ func parseSession(payload string) (session, bool) {
 	var f [9]string
 	for i := range f {
 		var more bool
-		f[i], payload, more = strings.Cut(payload, "\n")
-		if more != (i < len(f)-1) {
+		if f[i], payload, more = strings.Cut(payload, "\n"); !more {
 			return session{}, false
 		}
 	}
 	milliseconds, err := strconv.ParseInt(f[5], 36, 64)
-	if f[0] != sessionVersion || err != nil || !isOpenID(f[2]) || f[6] != "0" && f[6] != "1" {
+	if f[0] != sessionVersion || err != nil || !isOpenID(f[2]) || len(payload) > maxData {
+		return session{}, false
+	}
+	profile := profileSource(f[6])
+	if profile != profileUnknown && profile != profileFromSite && profile != profileFromWeChat {
 		return session{}, false
 	}
 	return session{
@@ -262,19 +333,20 @@ func parseSession(payload string) (session, bool) {
 			SignedInAt: time.UnixMilli(milliseconds),
 			Nickname:   f[7],
 			AvatarURL:  f[8],
+			Data:       payload,
 		},
-		hasProfile: f[6] == "1",
+		profile: profile,
 	}, true
 }
 
-// isOpenID is the last line of defence against a session for nobody. unionids
-// have the same form.
+// isOpenID is the last check before there is a session: none without an openid.
+// unionids have the same form.
 func isOpenID(s string) bool {
 	return s != "" && len(s) <= 64 && strings.IndexFunc(s, notToken) < 0
 }
 
-// printable drops control characters and what is no UTF-8, so that no field can
-// end a line, in a session or in a header.
+// printable drops control characters and invalid UTF-8, so that no field can end
+// a line, in a session or in a header.
 func printable(s string) string {
 	return strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) {

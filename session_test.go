@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wechatgate/wechatgate/internal/seal"
+	"github.com/wechatgate/wechatgate/internal/vault"
 	"github.com/wechatgate/wechatgate/wechat"
 )
 
@@ -30,14 +32,13 @@ func testJar(idle time.Duration, keys ...[]byte) *sessionJar {
 		keys = [][]byte{testKey('a')}
 	}
 	return &sessionJar{
-		vault:      cookieVault{sealer: newSealer(keys, "session"), name: sessionCookie},
-		cookies:    newCookies(true),
-		name:       sessionCookie,
-		appIDs:     []string{"wxaaaaaaaaaaaaaaaa", "wxbbbbbbbbbbbbbbbb"},
-		lifetime:   7 * 24 * time.Hour,
-		idle:       idle,
-		seenName:   seenCookie,
-		seenSealer: newSealer(keys, "last seen"),
+		vault:    vault.InCookie(seal.New(keys, "session", testBinding), sessionCookie),
+		cookies:  seal.Attributes{Secure: true},
+		name:     sessionCookie,
+		appIDs:   []string{"wxaaaaaaaaaaaaaaaa", "wxbbbbbbbbbbbbbbbb"},
+		lifetime: 7 * 24 * time.Hour,
+		idle:     idle,
+		seen:     seal.New(keys, "last seen", testBinding),
 	}
 }
 
@@ -45,31 +46,42 @@ func aToken() wechat.Token {
 	return wechat.Token{OpenID: "oLVPpjqs9BhvzwPj5A-vTYAX3GLc", UnionID: "o6_bmasdasdsad6_2sgVt7hMZOPf", Scope: wechat.ScopeBase}
 }
 
-func aSession() session { return newSession("wxaaaaaaaaaaaaaaaa", aToken(), nil) }
+func aSession() session { return newSession("wxaaaaaaaaaaaaaaaa", aToken()) }
+
+// testBinding is the site that these tests' cookies belong to.
+const testBinding = "https://shop.example.com\nwechatgate"
+
+func testKey(first byte) []byte { return append([]byte{first}, "0123456789abcdef0123456789abcde"...) }
+
+func (j *sessionJar) testRead(t *testing.T, r *http.Request) *lookup {
+	t.Helper()
+	l := j.read(r)
+	require.NoError(t, l.err)
+	return l
+}
 
 func (b tab) signIn(t *testing.T, j *sessionJar, s session) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	require.NoError(t, j.begin(w, b.request(), s))
+	require.NoError(t, j.begin(w, j.read(b.request()), s))
 	b.take(w)
 }
 
 // visit is a page view: it reads, and writes the cookies that follow.
-func (b tab) visit(t *testing.T, j *sessionJar) (v visit, setCookies []string) {
+func (b tab) visit(t *testing.T, j *sessionJar) (v *lookup, setCookies []string) {
 	t.Helper()
-	v, err := j.read(b.request())
-	require.NoError(t, err)
+	v = j.testRead(t, b.request())
 	w := httptest.NewRecorder()
-	require.NoError(t, j.tidy(w, v))
+	if j.due(v) {
+		require.NoError(t, j.renew(w, v))
+	}
 	b.take(w)
 	return v, w.Header()["Set-Cookie"]
 }
 
 func (b tab) signedIn(t *testing.T, j *sessionJar) bool {
 	t.Helper()
-	v, err := j.read(b.request())
-	require.NoError(t, err)
-	return v.signedIn
+	return j.testRead(t, b.request()).signedIn
 }
 
 func TestSessionIsReadAsItWasBegun(t *testing.T) {
@@ -78,16 +90,17 @@ func TestSessionIsReadAsItWasBegun(t *testing.T) {
 	union.UnionID = ""
 	for what, s := range map[string]session{
 		"openid and unionid":                aSession(),
-		"no unionid":                        newSession("wxbbbbbbbbbbbbbbbb", union, nil),
-		"a profile":                         newSession("wxaaaaaaaaaaaaaaaa", aToken(), &profile),
-		"a profile of somebody without one": newSession("wxaaaaaaaaaaaaaaaa", aToken(), &wechat.Profile{}),
-		"several scopes":                    newSession("wxaaaaaaaaaaaaaaaa", wechat.Token{OpenID: "o", Scope: "snsapi_base,snsapi_userinfo"}, nil),
-		"an openid of 64 letters":           newSession("wxaaaaaaaaaaaaaaaa", wechat.Token{OpenID: strings.Repeat("o", 64)}, nil),
+		"no unionid":                        newSession("wxbbbbbbbbbbbbbbbb", union),
+		"a profile":                         newSession("wxaaaaaaaaaaaaaaaa", aToken()).withProfile(profile, profileFromWeChat),
+		"a profile of somebody without one": newSession("wxaaaaaaaaaaaaaaaa", aToken()).withProfile(wechat.Profile{}, profileFromWeChat),
+		"several scopes":                    newSession("wxaaaaaaaaaaaaaaaa", wechat.Token{OpenID: "o", Scope: "snsapi_base,snsapi_userinfo"}),
+		"an openid of 64 letters":           newSession("wxaaaaaaaaaaaaaaaa", wechat.Token{OpenID: strings.Repeat("o", 64)}),
 	} {
 		j, b := testJar(0), tab{}
 		b.signIn(t, j, s)
 		v, setCookies := b.visit(t, j)
 		assert.True(t, v.signedIn, what)
+		s.user.ExpiresAt = s.user.SignedInAt.Add(j.lifetime)
 		assert.Equal(t, s, v.session, what)
 		assert.Empty(t, setCookies, what)
 	}
@@ -95,7 +108,8 @@ func TestSessionIsReadAsItWasBegun(t *testing.T) {
 
 func TestSessionCookie(t *testing.T) {
 	w := httptest.NewRecorder()
-	require.NoError(t, testJar(0).begin(w, tab{}.request(), aSession()))
+	j := testJar(0)
+	require.NoError(t, j.begin(w, j.read(tab{}.request()), aSession()))
 	cookie, err := http.ParseSetCookie(w.Header().Get("Set-Cookie"))
 	require.NoError(t, err)
 	assert.Equal(t, []string{sessionCookie + "=" + cookie.Value + "; Path=/; Max-Age=604800; HttpOnly; Secure; SameSite=Lax"}, w.Header()["Set-Cookie"])
@@ -103,7 +117,7 @@ func TestSessionCookie(t *testing.T) {
 	t.Logf("a session of openid and unionid: %d bytes", len(cookie.Value))
 
 	w = httptest.NewRecorder()
-	require.NoError(t, testJar(0).end(w, tab{}.request()))
+	require.NoError(t, j.end(w, j.read(tab{}.request())))
 	assert.Equal(t, []string{sessionCookie + "=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"}, w.Header()["Set-Cookie"])
 }
 
@@ -122,7 +136,7 @@ func TestPageViewsSetNoCookieWithoutIdleTimeout(t *testing.T) {
 
 func TestVisitorWithoutCookieGetsNone(t *testing.T) {
 	v, setCookies := tab{"other": "cookie", seenCookie: "x"}.visit(t, testJar(time.Hour))
-	assert.Equal(t, visit{}, v)
+	assert.False(t, v.signedIn || v.broken)
 	assert.Empty(t, setCookies)
 }
 
@@ -139,15 +153,16 @@ func TestHostileProfilesFitIntoASession(t *testing.T) {
 		"markup":                  `<script>alert("1")</script>`,
 	} {
 		t.Run(what, func(t *testing.T) {
-			s := newSession("wxaaaaaaaaaaaaaaaa", aToken(), &wechat.Profile{
+			s := aSession().withProfile(wechat.Profile{
 				Nickname:  nickname,
 				AvatarURL: "https://thirdwx.qlogo.cn/" + nickname,
 				UnionID:   nickname,
-			})
+			}, profileFromWeChat)
 			j, b := testJar(0), tab{}
 			b.signIn(t, j, s)
 			v, _ := b.visit(t, j)
 			require.True(t, v.signedIn)
+			s.user.ExpiresAt = s.user.SignedInAt.Add(j.lifetime)
 			assert.Equal(t, s, v.session)
 			assert.Equal(t, aToken().OpenID, v.user.OpenID)
 			for _, text := range []string{v.user.Nickname, v.user.AvatarURL, v.user.UnionID} {
@@ -174,7 +189,7 @@ func TestUnionIDOfAProfileFillsAGap(t *testing.T) {
 		{"one that ends a line does not", without, "o\nx", ""},
 		{"one that is no ID does not", without, strings.Repeat("o", 65), ""},
 	} {
-		s := newSession("wxaaaaaaaaaaaaaaaa", row.token, &wechat.Profile{UnionID: row.profiles})
+		s := newSession("wxaaaaaaaaaaaaaaaa", row.token).withProfile(wechat.Profile{UnionID: row.profiles}, profileFromWeChat)
 		assert.Equal(t, row.unionID, s.user.UnionID, row.what)
 	}
 }
@@ -185,12 +200,12 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 	b := tab{}
 	b.signIn(t, j, good)
 	sealed := b[sessionCookie]
-	seal := func(key byte, purpose, name, payload string) string {
-		value, err := newSealer([][]byte{testKey(key)}, purpose).seal(name, payload)
+	sealAs := func(key byte, purpose, name, payload string) string {
+		value, err := seal.New([][]byte{testKey(key)}, purpose, testBinding).Seal(name, payload)
 		require.NoError(t, err)
 		return value
 	}
-	payload := func(payload string) string { return seal('a', "session", sessionCookie, payload) }
+	payload := func(payload string) string { return sealAs('a', "session", sessionCookie, payload) }
 	with := func(change func(*session)) string {
 		s := good
 		change(&s)
@@ -218,15 +233,16 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 		{"a cookie that was cut", []string{sealed[:len(sealed)-4]}, false},
 		{"a cookie that was changed", []string{"A" + sealed[1:]}, false},
 		{"an oversized cookie", []string{strings.Repeat("A", 9000)}, false},
-		{"another key", []string{seal('z', "session", sessionCookie, good.encode())}, false},
-		{"another cookie's seal", []string{seal('a', "session", seenCookie, good.encode())}, false},
-		{"an attempt's seal", []string{seal('a', "attempt", sessionCookie, good.encode())}, false},
+		{"another key", []string{sealAs('z', "session", sessionCookie, good.encode())}, false},
+		{"another cookie's seal", []string{sealAs('a', "session", seenCookie, good.encode())}, false},
+		{"an attempt's seal", []string{sealAs('a', "attempt", sessionCookie, good.encode())}, false},
 		{"a valid seal over nothing", []string{payload("\n")}, false},
 		{"a valid seal over rubbish", []string{payload("rubbish")}, false},
 		{"a valid seal over an attempt", []string{payload(attempt.encode())}, false},
 		{"a valid seal with a field less", []string{payload(good.encode()[:strings.LastIndex(good.encode(), "\n")])}, false},
-		{"a valid seal with a field more", []string{payload(good.encode() + "\n")}, false},
-		{"another version", []string{field(0, "2")}, false},
+		{"data of two lines", []string{payload(good.encode() + "\n")}, true},
+		{"data that is too long", []string{payload(good.encode() + strings.Repeat("x", maxData+1))}, false},
+		{"another version", []string{field(0, "1")}, false},
 		{"no version", []string{field(0, "")}, false},
 		{"an app that was removed", []string{field(1, "wxcccccccccccccccc")}, false},
 		{"no app", []string{field(1, "")}, false},
@@ -236,7 +252,7 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 		{"an openid of 65 letters", []string{field(2, strings.Repeat("o", 65))}, false},
 		{"no time", []string{field(5, "")}, false},
 		{"a time that is no number", []string{field(5, "?")}, false},
-		{"a profile, yes or no", []string{field(6, "2")}, false},
+		{"a profile from an unknown source", []string{field(6, "3")}, false},
 		{"just now", []string{at(0)}, true},
 		{"nearly the whole lifetime", []string{at(7*24*time.Hour - time.Minute)}, true},
 		{"more than the lifetime", []string{at(7*24*time.Hour + time.Minute)}, false},
@@ -257,11 +273,12 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 			for _, value := range row.values {
 				r.Header["Cookie"] = append(r.Header["Cookie"], sessionCookie+"="+value)
 			}
-			v, err := j.read(r)
-			require.NoError(t, err)
+			v := j.testRead(t, r)
 			assert.Equal(t, row.good, v.signedIn)
 			w := httptest.NewRecorder()
-			require.NoError(t, j.tidy(w, v))
+			if j.due(v) {
+				require.NoError(t, j.renew(w, v))
+			}
 			if row.good {
 				assert.Empty(t, w.Header())
 				return
@@ -347,32 +364,35 @@ func TestLastSeenCookieIsOfItsSessionAlone(t *testing.T) {
 		pass(time.Second)
 		later := tab{}
 		later.signIn(t, j, aSession())
-		seal := func(key byte, purpose, payload string) string {
-			value, err := newSealer([][]byte{testKey(key)}, purpose).seal(seenCookie, payload)
+		late := maps.Clone(later)
+		late[seenCookie] = b[seenCookie]
+		assert.True(t, late.signedIn(t, j), "a late answer to an older session does not end a newer one")
+		sealAs := func(key byte, purpose, payload string) string {
+			value, err := seal.New([][]byte{testKey(key)}, purpose, testBinding).Seal(seenCookie, payload)
 			require.NoError(t, err)
 			return value
 		}
-		mark := seenMark(aSessionPayload(t, j, b))
+		mark := markOf(aSessionPayload(t, j, b))
 		at := func(ago time.Duration) string {
-			return mark + "\n" + strconv.FormatInt(time.Now().Add(-ago).UnixMilli(), 36)
+			return mark + "\n" + formatTime(time.Now().Add(-ago)) + "\n" + formatTime(time.Now())
 		}
 		for _, row := range []struct {
 			what, seen string
 			signedIn   bool
 		}{
 			{"its own", b[seenCookie], true},
-			{"its own, made by hand", seal('a', "last seen", at(0)), true},
+			{"its own, made by hand", sealAs('a', "last seen", at(0)), true},
 			{"that of a later session of the same person", later[seenCookie], false},
 			{"none", "", false},
 			{"rubbish", "rubbish", false},
-			{"another key", seal('z', "last seen", at(0)), false},
-			{"a session's seal", seal('a', "session", at(0)), false},
-			{"a valid seal over rubbish", seal('a', "last seen", "rubbish"), false},
-			{"a valid seal without a time", seal('a', "last seen", mark), false},
-			{"nearly an hour ago", seal('a', "last seen", at(time.Hour-time.Second)), true},
-			{"an hour ago", seal('a', "last seen", at(time.Hour)), false},
-			{"a clock two minutes ahead", seal('a', "last seen", at(-2*time.Minute)), true},
-			{"an hour in the future", seal('a', "last seen", at(-time.Hour)), false},
+			{"another key", sealAs('z', "last seen", at(0)), false},
+			{"a session's seal", sealAs('a', "session", at(0)), false},
+			{"a valid seal over rubbish", sealAs('a', "last seen", "rubbish"), false},
+			{"a valid seal without a time", sealAs('a', "last seen", mark), false},
+			{"nearly an hour ago", sealAs('a', "last seen", at(time.Hour-time.Second)), true},
+			{"an hour ago", sealAs('a', "last seen", at(time.Hour)), false},
+			{"a clock two minutes ahead", sealAs('a', "last seen", at(-2*time.Minute)), true},
+			{"an hour in the future", sealAs('a', "last seen", at(-time.Hour)), false},
 		} {
 			with := maps.Clone(b)
 			with[seenCookie] = row.seen
@@ -380,8 +400,7 @@ func TestLastSeenCookieIsOfItsSessionAlone(t *testing.T) {
 
 			r := with.request()
 			r.Header["Cookie"] = append([]string{seenCookie + "=broken"}, append(r.Header["Cookie"], seenCookie+"=")...)
-			v, err := j.read(r)
-			require.NoError(t, err)
+			v := j.testRead(t, r)
 			assert.Equal(t, row.signedIn, v.signedIn, "%s, between broken ones", row.what)
 		}
 		delete(b, seenCookie)
@@ -391,8 +410,7 @@ func TestLastSeenCookieIsOfItsSessionAlone(t *testing.T) {
 
 func aSessionPayload(t *testing.T, j *sessionJar, b tab) string {
 	t.Helper()
-	v, err := j.read(b.request())
-	require.NoError(t, err)
+	v := j.testRead(t, b.request())
 	require.True(t, v.signedIn)
 	return v.payload
 }
@@ -402,10 +420,10 @@ func TestSignOutRemovesBothCookies(t *testing.T) {
 	b.signIn(t, j, aSession())
 	assert.Len(t, b, 2)
 	w := httptest.NewRecorder()
-	require.NoError(t, j.end(w, b.request()))
+	require.NoError(t, j.end(w, j.read(b.request())))
 	b.take(w)
 	assert.Empty(t, b)
-	require.NoError(t, j.end(w, b.request()), "signing out twice is fine")
+	require.NoError(t, j.end(w, j.read(b.request())), "signing out twice is fine")
 }
 
 func TestRenewalThatRacesASignOutBringsNothingBack(t *testing.T) {
@@ -413,13 +431,12 @@ func TestRenewalThatRacesASignOutBringsNothingBack(t *testing.T) {
 		j, b := testJar(time.Hour), tab{}
 		b.signIn(t, j, aSession())
 		pass(10 * time.Minute)
-		v, err := j.read(b.request())
-		require.NoError(t, err)
-		require.True(t, v.renew)
+		v := j.testRead(t, b.request())
+		require.True(t, j.due(v))
 
 		signOut, renewal := httptest.NewRecorder(), httptest.NewRecorder()
-		require.NoError(t, j.end(signOut, b.request()))
-		require.NoError(t, j.tidy(renewal, v))
+		require.NoError(t, j.end(signOut, j.read(b.request())))
+		require.NoError(t, j.renew(renewal, v))
 		b.take(signOut)
 		b.take(renewal)
 		assert.False(t, b.signedIn(t, j))
@@ -431,14 +448,16 @@ func TestSessionTooLargeForACookieDoesNotBegin(t *testing.T) {
 		s := aSession()
 		s.user.Scope = wechat.Scope(strings.Repeat("x", 4096))
 		w := httptest.NewRecorder()
-		require.ErrorIs(t, testJar(idle).begin(w, tab{}.request(), s), errCookieTooLarge)
+		j := testJar(idle)
+		require.ErrorIs(t, j.begin(w, j.read(tab{}.request()), s), seal.ErrTooLarge)
 		assert.Empty(t, w.Header(), "no half sign-in")
 	}
 }
 
 func TestLargestSessionFitsIntoACookie(t *testing.T) {
-	s := newSession(strings.Repeat("w", 32), wechat.Token{OpenID: strings.Repeat("o", 64), UnionID: strings.Repeat("o", 64), Scope: "snsapi_base,snsapi_userinfo,snsapi_login"},
-		&wechat.Profile{Nickname: strings.Repeat("茶", 100), AvatarURL: "https://" + strings.Repeat("a", maxAvatarURL-8)})
+	s := newSession(strings.Repeat("w", 32), wechat.Token{OpenID: strings.Repeat("o", 64), UnionID: strings.Repeat("o", 64), Scope: "snsapi_base,snsapi_userinfo,snsapi_login"}).
+		withProfile(wechat.Profile{Nickname: strings.Repeat("茶", 100), AvatarURL: "https://" + strings.Repeat("a", maxAvatarURL-8)}, profileFromWeChat)
+	s.user.Data = strings.Repeat("d", maxData)
 	b := tab{}
 	b.signIn(t, testJar(0), s)
 	assert.Less(t, b.size(), 4096)
@@ -451,14 +470,14 @@ func FuzzSession(f *testing.F) {
 	s := aSession()
 	s.user.SignedInAt = time.UnixMilli(1_700_000_000_000)
 	f.Add(s.encode())
-	f.Add(s.withProfile(wechat.Profile{Nickname: "茶", AvatarURL: "https://thirdwx.qlogo.cn/a"}).encode())
+	f.Add(s.withProfile(wechat.Profile{Nickname: "茶", AvatarURL: "https://thirdwx.qlogo.cn/a"}, profileFromSite).encode())
 	f.Add("")
-	f.Add(strings.Repeat("\n", 8))
+	f.Add(strings.Repeat("\n", 9))
 	f.Add(strings.Replace(s.encode(), "oLVP", "", 1) + "\n")
 	f.Add("1\nwxaaaaaaaaaaaaaaaa\n\n\n\n0\n0\n\n")
 	f.Add("1\nwxaaaaaaaaaaaaaaaa\no\n\n\n1y2p0ij32e8e7\n1\n\n")
 	j := testJar(0)
-	sealer := newSealer([][]byte{testKey('a')}, "session")
+	sealer := seal.New([][]byte{testKey('a')}, "session", testBinding)
 	f.Fuzz(func(t *testing.T, payload string) {
 		s, ok := parseSession(payload)
 		if ok {
@@ -468,15 +487,15 @@ func FuzzSession(f *testing.F) {
 			assert.NotEmpty(t, s.user.OpenID)
 			assert.NotContains(t, s.user.Key(), "\n")
 		}
-		value, err := sealer.seal(sessionCookie, payload)
+		value, err := sealer.Seal(sessionCookie, payload)
 		if err != nil {
 			return
 		}
-		v, err := j.read(tab{sessionCookie: value}.request())
-		require.NoError(t, err)
+		v := j.testRead(t, tab{sessionCookie: value}.request())
 		assert.NotEqual(t, v.signedIn, v.broken)
 		if v.signedIn {
 			assert.True(t, ok)
+			s.user.ExpiresAt = s.user.SignedInAt.Add(j.lifetime)
 			assert.Equal(t, s, v.session)
 			assert.Contains(t, j.appIDs, v.user.AppID)
 		}

@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wechatgate/wechatgate/internal/seal"
+	"github.com/wechatgate/wechatgate/internal/target"
 	"github.com/wechatgate/wechatgate/wechat"
 )
 
@@ -54,7 +56,7 @@ func testAttempts(keys ...[]byte) attempts {
 	if keys == nil {
 		keys = [][]byte{testKey('a')}
 	}
-	return attempts{cookies: newCookies(true), sealer: newSealer(keys, "attempt"), prefix: "__Host-wechatgate-login-"}
+	return attempts{cookies: seal.Attributes{Secure: true}, sealer: seal.New(keys, "attempt", testBinding), base: sessionCookie}
 }
 
 // pass lets time go by, in a bubble of testing/synctest.
@@ -64,10 +66,18 @@ func anAttempt(target string) attempt {
 	return attempt{appID: "wxaaaaaaaaaaaaaaaa", flow: FlowOfficialAccount, scope: wechat.ScopeBase, target: target}
 }
 
+// held reads the attempts that the browser holds.
+func (s attempts) held(r *http.Request) heldAttempts {
+	cookies := seal.Scan(r.Header, s.base)
+	return s.read(&cookies)
+}
+
+func (b tab) rounds(s attempts) int { return len(s.held(b.request()).finishes()) }
+
 func (b tab) begin(t *testing.T, s attempts, a attempt) attempt {
 	t.Helper()
 	w := httptest.NewRecorder()
-	a, err := s.begin(w, b.request(), a)
+	a, err := s.begin(w, s.held(b.request()), a)
 	require.NoError(t, err)
 	b.take(w)
 	return a
@@ -82,7 +92,7 @@ func (b tab) finish(s attempts, a attempt) {
 // holds tells which of the attempts the browser can still finish.
 func (b tab) holds(s attempts, all ...attempt) (targets []string) {
 	for _, a := range all {
-		if found, err := s.find(b.request(), a.state); err == nil {
+		if found, err := s.held(b.request()).find(a.state); err == nil {
 			targets = append(targets, found.target)
 		}
 	}
@@ -107,8 +117,8 @@ func TestAttemptIsFoundAsItWasBegun(t *testing.T) {
 		s, b := testAttempts(), tab{}
 		w := httptest.NewRecorder()
 		begun := anAttempt("/orders?page=2#/店")
-		begun.restarts, begun.rounds = 1, 2
-		begun, err := s.begin(w, b.request(), begun)
+		begun.restarts, begun.profile, begun.number, begun.scan = 1, profileWelcome, "48213907", true
+		begun, err := s.begin(w, s.held(b.request()), begun)
 		require.NoError(t, err)
 		b.take(w)
 		assert.True(t, isState(begun.state))
@@ -118,7 +128,7 @@ func TestAttemptIsFoundAsItWasBegun(t *testing.T) {
 		assert.Equal(t, []string{name + "=" + b[name] + "; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Lax"}, w.Header()["Set-Cookie"])
 		assert.NotContains(t, b[name], begun.state)
 
-		found, err := s.find(b.request(), begun.state)
+		found, err := s.held(b.request()).find(begun.state)
 		require.NoError(t, err)
 		assert.True(t, begun.issued.Equal(found.issued))
 		found.issued = begun.issued
@@ -133,23 +143,25 @@ func TestAttemptsThatDoNotCount(t *testing.T) {
 	b := other.begin(t, s, anAttempt("/b"))
 	name, good := s.name(a.state), begun[s.name(a.state)]
 
-	seal := func(sealer sealer, payload string) string {
-		value, err := sealer.seal(name, payload)
+	sealed := func(sealer seal.Sealer, payload string) string {
+		value, err := sealer.Seal(name, payload)
 		require.NoError(t, err)
 		return value
 	}
 	issued := func(ago time.Duration) string {
 		changed := a
 		changed.issued = time.Now().Add(-ago)
-		return seal(s.sealer, changed.encode())
+		return sealed(s.sealer, changed.encode())
 	}
 	finished := func(ago time.Duration) string {
 		changed := a
 		changed.finished = time.Now().Add(-ago)
-		return seal(s.sealer, changed.encode())
+		return sealed(s.sealer, changed.encode())
 	}
 	sameBeginning := a.state[:8] + b.state[8:]
-	keyOf := func(first byte, purpose string) sealer { return newSealer([][]byte{testKey(first)}, purpose) }
+	keyOf := func(first byte, purpose string) seal.Sealer {
+		return seal.New([][]byte{testKey(first)}, purpose, testBinding)
+	}
 
 	for _, row := range []struct {
 		what   string
@@ -166,10 +178,10 @@ func TestAttemptsThatDoNotCount(t *testing.T) {
 		{"rubbish", []string{"rubbish"}, a.state, errBadAttempt},
 		{"a cookie that was cut", []string{good[:len(good)-4]}, a.state, errBadAttempt},
 		{"a cookie that was changed", []string{"A" + good[1:]}, a.state, errBadAttempt},
-		{"another key", []string{seal(keyOf('z', "attempt"), a.encode())}, a.state, errBadAttempt},
-		{"a session's seal", []string{seal(keyOf('a', "session"), a.encode())}, a.state, errBadAttempt},
-		{"a valid seal over rubbish", []string{seal(s.sealer, "rubbish")}, a.state, errBadAttempt},
-		{"a valid seal over a session", []string{seal(s.sealer, aSession().encode())}, a.state, errBadAttempt},
+		{"another key", []string{sealed(keyOf('z', "attempt"), a.encode())}, a.state, errBadAttempt},
+		{"a session's seal", []string{sealed(keyOf('a', "session"), a.encode())}, a.state, errBadAttempt},
+		{"a valid seal over rubbish", []string{sealed(s.sealer, "rubbish")}, a.state, errBadAttempt},
+		{"a valid seal over a session", []string{sealed(s.sealer, aSession().encode())}, a.state, errBadAttempt},
 		{"nearly ten minutes", []string{issued(10*time.Minute - time.Second)}, a.state, nil},
 		{"more than ten minutes", []string{issued(10*time.Minute + time.Second)}, a.state, errExpiredAttempt},
 		{"a day", []string{issued(24 * time.Hour)}, a.state, errExpiredAttempt},
@@ -188,7 +200,7 @@ func TestAttemptsThatDoNotCount(t *testing.T) {
 			for _, value := range row.values {
 				r.Header["Cookie"] = append(r.Header["Cookie"], name+"="+value)
 			}
-			found, err := s.find(r, row.state)
+			found, err := s.held(r).find(row.state)
 			if row.want == nil {
 				require.NoError(t, err)
 				assert.Equal(t, "/a", found.target)
@@ -216,7 +228,7 @@ func TestAttemptEndsAfterTenMinutesWhateverTheBrowserKeeps(t *testing.T) {
 		assert.NotEmpty(t, b.holds(s, a))
 		pass(time.Millisecond)
 		assert.Empty(t, b.holds(s, a))
-		_, err := s.find(b.request(), a.state)
+		_, err := s.held(b.request()).find(a.state)
 		assert.ErrorIs(t, err, errExpiredAttempt)
 	})
 }
@@ -236,13 +248,13 @@ func TestFinishedAttemptIsRememberedForTwoMinutes(t *testing.T) {
 		assert.Equal(t, before, b.size(), "finishing makes no cookie larger")
 
 		pass(2 * time.Minute)
-		found, err := s.find(b.request(), a.state)
+		found, err := s.held(b.request()).find(a.state)
 		require.NoError(t, err)
 		assert.False(t, found.finished.IsZero())
-		assert.Equal(t, 1, s.rounds(b.request()))
+		assert.Equal(t, 1, b.rounds(s))
 		pass(time.Millisecond)
 		assert.Empty(t, b.holds(s, a))
-		assert.Zero(t, s.rounds(b.request()))
+		assert.Zero(t, b.rounds(s))
 	})
 }
 
@@ -282,7 +294,7 @@ func TestFiveTabsAndTheSixth(t *testing.T) {
 }
 
 func TestAttemptsStaySmallTogether(t *testing.T) {
-	for _, length := range []int{1, 200, 700, 1000, maxTarget} {
+	for _, length := range []int{1, 200, 700, 1000, target.MaxTarget} {
 		synctest.Test(t, func(t *testing.T) {
 			s, b := testAttempts(), tab{}
 			for range 60 {
@@ -308,7 +320,7 @@ func TestLongTargetsPushOutTheOldest(t *testing.T) {
 		long := b.begin(t, s, anAttempt("/long?"+strings.Repeat("x", 1000)))
 		pass(time.Second)
 		assert.Len(t, b.holds(s, short, long), 2)
-		longest := b.begin(t, s, anAttempt("/longest?"+strings.Repeat("x", maxTarget-9)))
+		longest := b.begin(t, s, anAttempt("/longest?"+strings.Repeat("x", target.MaxTarget-9)))
 		// The second does not fit. The first would, but it is older.
 		assert.Equal(t, []string{longest.target}, b.holds(s, short, long, longest))
 		assert.Len(t, b, 1)
@@ -323,9 +335,8 @@ func TestBeginRemovesWhatNoLongerCounts(t *testing.T) {
 		good := b.begin(t, s, anAttempt("/good"))
 		pass(5 * time.Minute)
 		b["__Host-wechatgate-login-00000000"] = "broken"
-		b["__Host-wechatgate-login-"] = ""
 		b["__Host-wechatgate-login-11111111"] = b[s.name(good.state)]
-		foreign, err := s.sealer.seal("__Host-wechatgate-login-22222222", good.encode())
+		foreign, err := s.sealer.Seal("__Host-wechatgate-login-22222222", good.encode())
 		require.NoError(t, err)
 		b["__Host-wechatgate-login-22222222"] = foreign
 		b["__Host-wechatgate"], b["other"] = "a session", "cookie"
@@ -342,7 +353,7 @@ func TestManyForeignCookiesCostLittle(t *testing.T) {
 		b["__Host-wechatgate-login-"+strconv.Itoa(10000000+i)] = "broken"
 	}
 	w := httptest.NewRecorder()
-	_, err := s.begin(w, b.request(), anAttempt("/a"))
+	_, err := s.begin(w, s.held(b.request()), anAttempt("/a"))
 	require.NoError(t, err)
 	assert.Len(t, w.Header()["Set-Cookie"], maxAttemptsRead+1)
 }
@@ -350,29 +361,26 @@ func TestManyForeignCookiesCostLittle(t *testing.T) {
 func TestAttemptTooLargeForACookieDoesNotBegin(t *testing.T) {
 	s, b := testAttempts(), tab{}
 	w := httptest.NewRecorder()
-	_, err := s.begin(w, b.request(), anAttempt("/"+strings.Repeat("x", 4096)))
-	require.ErrorIs(t, err, errCookieTooLarge)
+	_, err := s.begin(w, s.held(b.request()), anAttempt("/"+strings.Repeat("x", 4096)))
+	require.ErrorIs(t, err, seal.ErrTooLarge)
 	assert.Empty(t, w.Header())
 }
 
 func TestRoundsCountFinishedSignIns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, b := testAttempts(), tab{}
-		assert.Zero(t, s.rounds(b.request()))
+		assert.Zero(t, b.rounds(s))
 		open := b.begin(t, s, anAttempt("/open"))
-		assert.Zero(t, s.rounds(b.request()), "an attempt that is not finished is none")
+		assert.Zero(t, b.rounds(s), "an attempt that is not finished is none")
 		for want := 1; want <= 3; want++ {
 			b.finish(s, b.begin(t, s, anAttempt("/a")))
-			assert.Equal(t, want, s.rounds(b.request()))
+			assert.Equal(t, want, b.rounds(s))
 			pass(time.Second)
 		}
 
-		w := httptest.NewRecorder()
-		s.forgetFinished(w, b.request())
-		b.take(w)
-		assert.Zero(t, s.rounds(b.request()))
-		assert.Equal(t, []string{"/open"}, b.holds(s, open), "sign-out leaves the sign-ins of other tabs alone")
-		assert.Len(t, b, 1)
+		pass(2 * time.Minute)
+		assert.Zero(t, b.rounds(s))
+		assert.Equal(t, []string{"/open"}, b.holds(s, open))
 	})
 }
 
@@ -381,12 +389,10 @@ func TestRoundsCountFinishedSignIns(t *testing.T) {
 func TestRoundsSurviveLongTargets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, b := testAttempts(), tab{}
-		for want := 1; want <= 4; want++ {
-			a := anAttempt("/?" + strings.Repeat("x", maxTarget-2))
-			a.rounds = s.rounds(b.request())
-			b.finish(s, b.begin(t, s, a))
+		for want := 1; want <= 5; want++ {
+			b.finish(s, b.begin(t, s, anAttempt("/?"+strings.Repeat("x", target.MaxTarget-2))))
 			assert.Len(t, b, 1)
-			assert.Equal(t, want, s.rounds(b.request()))
+			assert.Equal(t, want, b.rounds(s))
 			pass(10 * time.Second)
 		}
 	})
@@ -394,7 +400,7 @@ func TestRoundsSurviveLongTargets(t *testing.T) {
 
 func TestParseAttemptRefusesWhatEncodeDoesNotWrite(t *testing.T) {
 	a := anAttempt("/a")
-	a.state, a.issued = newState(), time.Now()
+	a.state, a.issued, a.profile = newState(), time.Now(), profileUnwanted
 	good := strings.Split(a.encode(), "\n")
 	_, ok := parseAttempt(a.encode())
 	require.True(t, ok)
@@ -404,26 +410,29 @@ func TestParseAttemptRefusesWhatEncodeDoesNotWrite(t *testing.T) {
 		return strings.Join(changed, "\n")
 	}
 	for what, payload := range map[string]string{
-		"nothing":                     "",
-		"only line breaks":            strings.Repeat("\n", 9),
-		"a field less":                strings.Join(good[:9], "\n"),
-		"a field more":                a.encode() + "\nx",
-		"another version":             with(0, "2"),
-		"no version":                  with(0, ""),
-		"a state that is too short":   with(1, a.state[:31]),
-		"a state of other letters":    with(1, strings.ToUpper(strings.Repeat("ab", 16))),
-		"a flow that leads nowhere":   with(3, string(FlowOpenInWeChat)),
-		"no flow":                     with(3, ""),
-		"no time":                     with(5, ""),
-		"a time that is no number":    with(5, "-"),
-		"an end that is no number":    with(6, "%"),
-		"no end":                      with(6, ""),
-		"restarts that are no number": with(7, "x"),
-		"restarts below zero":         with(7, "-1"),
-		"rounds that are no number":   with(8, ""),
-		"rounds below zero":           with(8, "-1"),
-		"a target elsewhere":          with(9, "https://evil.example/"),
-		"no target":                   with(9, ""),
+		"nothing":                       "",
+		"only line breaks":              strings.Repeat("\n", 11),
+		"a field less":                  strings.Join(good[:11], "\n"),
+		"a field more":                  a.encode() + "\nx",
+		"another version":               with(0, "1"),
+		"no version":                    with(0, ""),
+		"a state that is too short":     with(1, a.state[:31]),
+		"a state of other letters":      with(1, strings.ToUpper(strings.Repeat("ab", 16))),
+		"a flow that leads nowhere":     with(3, string(FlowOpenInWeChat)),
+		"no flow":                       with(3, ""),
+		"no purpose":                    with(5, ""),
+		"an unknown wish for a profile": with(5, "30"),
+		"an unknown purpose":            with(5, "02"),
+		"no time":                       with(7, ""),
+		"a time that is no number":      with(7, "-"),
+		"an end that is no number":      with(8, "%"),
+		"no end":                        with(8, ""),
+		"restarts that are no number":   with(9, "x"),
+		"restarts below zero":           with(9, "-1"),
+		"a finish that is no number":    with(10, "abcd-,abcd-"),
+		"a finish without a time":       with(10, "abcd"),
+		"a target elsewhere":            with(11, "https://evil.example/"),
+		"no target":                     with(11, ""),
 	} {
 		_, ok := parseAttempt(payload)
 		assert.False(t, ok, what)
@@ -434,38 +443,38 @@ func TestParseAttemptRefusesWhatEncodeDoesNotWrite(t *testing.T) {
 // not that an older or newer release wrote the same.
 func FuzzAttempt(f *testing.F) {
 	a := anAttempt("/orders?page=2")
-	a.state, a.issued = strings.Repeat("0123abcd", 4), time.UnixMilli(1_700_000_000_000)
+	a.state, a.issued, a.profile = strings.Repeat("0123abcd", 4), time.UnixMilli(1_700_000_000_000), profileUnwanted
 	f.Add(a.encode())
-	a.flow, a.scope, a.finished, a.restarts, a.rounds = FlowQR, wechat.ScopeLogin, a.issued.Add(time.Minute), 1, 2
+	a.flow, a.scope, a.finished, a.restarts, a.earlier = FlowQR, wechat.ScopeLogin, a.issued.Add(time.Minute), 1, []finish{{"abcd", a.issued}}
 	f.Add(a.encode())
 	f.Add("")
-	f.Add(strings.Repeat("\n", 9))
+	f.Add(strings.Repeat("\n", 11))
 	f.Add(strings.Replace(a.encode(), "\n1\n2\n", "\n+1\n9223372036854775807\n", 1))
 	f.Add(strings.Replace(a.encode(), "loyw3v28", "1y2p0ij32e8e7", 1))
 	s := testAttempts()
 	f.Fuzz(func(t *testing.T, payload string) {
 		a, ok := parseAttempt(payload)
-		name := s.prefix + "00000000"
+		name := s.base + suffixAttempt + "00000000"
 		if ok {
 			name = s.name(a.state)
 			again, ok := parseAttempt(a.encode())
 			require.True(t, ok)
 			assert.Equal(t, a.encode(), again.encode())
-			assert.Contains(t, []Flow{FlowOfficialAccount, FlowQR}, a.flow)
+			assert.Contains(t, []Flow{FlowOfficialAccount, FlowQR, FlowCode}, a.flow)
 			assert.True(t, strings.HasPrefix(a.target, "/"))
 		}
-		value, err := s.sealer.seal(name, payload)
+		value, err := s.sealer.Seal(name, payload)
 		if err != nil {
 			return
 		}
 		b := tab{name: value}
-		live, stale := s.read(b.request())
-		assert.Equal(t, 1, len(live)+len(stale), "every cookie is an attempt, or is removed")
-		if len(live) == 1 {
-			found, err := s.find(b.request(), a.state)
+		held := s.held(b.request())
+		assert.Equal(t, 1, len(held.live)+len(held.stale), "every cookie is an attempt, or is removed")
+		if len(held.live) == 1 {
+			found, err := s.held(b.request()).find(a.state)
 			require.NoError(t, err)
 			assert.Equal(t, a, found)
 		}
-		assert.GreaterOrEqual(t, s.rounds(b.request()), 0)
+		assert.GreaterOrEqual(t, b.rounds(s), 0)
 	})
 }

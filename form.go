@@ -1,0 +1,92 @@
+package wechatgate
+
+import (
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/wechatgate/wechatgate/internal/page"
+)
+
+// maxForm is how much of a posted form is read, in bytes.
+const maxForm = 64 << 10
+
+// maxAction is how long the address may be to which a kept form is sent.
+const maxAction = 8 << 10
+
+// keepForm answers a form of the site's that met the gate: what was typed waits in
+// the browser until its person has signed in, and has pressed a button to send it.
+func (g *Gate) keepForm(v *visit, q signInRequest) {
+	form := g.readForm(v.r)
+	switch decideSignIn(signInFacts{flow: q.flow, have: g.have, asked: true}) {
+	case stepOpenInWeChat:
+		form.CannotKeep = "other-browser"
+	case stepUnsupported:
+		form.CannotKeep = "none"
+	}
+	var parameters []string
+	if q.profile && v.signedIn {
+		parameters = append(parameters, askForProfile)
+	}
+	d := g.pageData(v.r, Page{Status: http.StatusUnauthorized, SignInURL: g.signInURL(g.targets.Prefix+pathResend, parameters...)})
+	d.Name, d.Form = "keep-form", form
+	g.writePage(v.w, http.StatusUnauthorized, d)
+}
+
+// readForm reads what a person typed, or says why it cannot be kept.
+func (g *Gate) readForm(r *http.Request) page.FormData {
+	form := page.FormData{
+		Action: g.targets.Base.Mount + requestTarget(r),
+		Back:   g.targets.Location(g.targets.OfReferer(r.Referer())),
+	}
+	kind, _, err := mime.ParseMediaType(head(r.Header.Get("Content-Type")))
+	if err != nil || kind != "application/x-www-form-urlencoded" {
+		form.CannotKeep = "files"
+		return form
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxForm+1))
+	if err != nil || len(body) > maxForm || len(form.Action) > maxAction {
+		form.Action, form.CannotKeep = "", "too-large"
+		return form
+	}
+	for pair := range strings.SplitSeq(string(body), "&") {
+		if pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		name, err1 := url.QueryUnescape(name)
+		value, err2 := url.QueryUnescape(value)
+		if err1 != nil || err2 != nil || name == "" || !utf8.ValidString(name) || !utf8.ValidString(value) {
+			form.Fields, form.CannotKeep = nil, "encoding"
+			return form
+		}
+		form.Fields = append(form.Fields, page.Field{Name: name, Value: value})
+	}
+	return form
+}
+
+// requestTarget is where a form was going, as the browser sent it.
+func requestTarget(r *http.Request) string {
+	target := r.URL.EscapedPath()
+	if !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") {
+		return "/"
+	}
+	if r.URL.RawQuery != "" {
+		target += "?" + r.URL.RawQuery
+	}
+	return target
+}
+
+// resendPage shows the kept form's two buttons. What was typed is in the browser
+// alone, so there is nothing to check here.
+func (g *Gate) resendPage(w http.ResponseWriter, r *http.Request) {
+	if !allow(w, r, http.MethodGet, http.MethodHead) {
+		return
+	}
+	d := g.pageData(r, Page{Status: http.StatusOK})
+	d.Name = "resend"
+	g.writePage(w, http.StatusOK, d)
+}
