@@ -66,6 +66,8 @@ func troubleshooting(err *Error) string {
 		return "errcodes-in-the-log"
 	case ReasonSession:
 		return "signing-in-goes-round-and-round"
+	case ReasonInternal:
+		return "reason-internal-a-hook-panicked"
 	}
 	return ""
 }
@@ -121,11 +123,15 @@ func (g *Gate) noticeOrigin(r *http.Request) bool {
 		return false
 	}
 	if g.notices.wrongHost.now() {
+		section := "the-site-is-opened-under-another-host"
+		if seen.host == g.targets.Base.Host() {
+			section = "a-proxy-speaks-http"
+		}
 		g.record(r, slog.LevelError, "sign-ins begin under another address than BaseURL",
 			slog.String("began_at", seen.String()),
 			slog.String("base_url", g.targets.Base.String()),
 			slog.String("hint", "WeChat returns visitors to BaseURL, where the browser does not show the cookies of another host or scheme. Set Options.BaseURL to what visitors type, or redirect began_at to base_url before the gate. If began_at is only what a proxy says, let it hand on Host and X-Forwarded-Proto"),
-			slog.String("docs", docsTroubleshooting+"wrong-host"))
+			slog.String("docs", docsTroubleshooting+section))
 	}
 	return true
 }
