@@ -84,6 +84,14 @@ func every() []row {
 		{"what is kept", everything("resend", ""), []string{"send", "discard"}, map[string]string{"form-action": ""}},
 		{"a code that is shown", everything("code-shown", ""), nil, nil},
 	}
+	phone := everything("code", "")
+	phone.Phone = true
+	rows = append(rows, row{"typing a code on a phone", phone, []string{"scan-copy", scan, "POST /wechat/code", signIn, "copy"}, map[string]string{"form-action": "", "img-src": "https://img.example.com 'self'"}})
+	phone.PageURL, phone.ChatQR = "", ""
+	rows = append(rows, row{"typing a code on a phone, with nothing else", phone, []string{"scan-copy", scan, "POST /wechat/code", signIn}, map[string]string{"form-action": ""}})
+	alone := everything("error", "config")
+	alone.SignInURL, alone.PageURL, alone.BackURL = "", "", ""
+	rows = append(rows, row{"a failure that no button of its own mends", alone, nil, nil})
 	for _, words := range []string{"", "code", "not-a-code", "new-number"} {
 		rows = append(rows, row{"typing a code " + words, everything("code", words), []string{scan, "POST /wechat/code", signIn, "copy"}, map[string]string{"form-action": "", "img-src": "https://img.example.com 'self'"}})
 	}
@@ -118,6 +126,8 @@ func TestEveryPageInEveryLanguage(t *testing.T) {
 				}
 
 				assert.Equal(t, test.leads, leads(elements))
+				assert.Equal(t, slices.Contains(leads(elements), "copy") || slices.Contains(leads(elements), "scan-copy"), strings.Contains(body, "execCommand"), "who copies needs the script")
+				assert.Equal(t, strings.HasPrefix(test.says, "retry") && d.Words != "denied" || d.Name == "error", strings.Contains(body, `class="mark failure"`), "to decline is no failure")
 				assert.Equal(t, home, elements[slices.IndexFunc(elements, isNamed("a"))].attr["href"], "the site's name leads home")
 				assert.Contains(t, html.UnescapeString(body), `<footer><a href="https://beian.miit.gov.cn/">京ICP备12345678号-1</a></footer>`)
 
@@ -338,7 +348,7 @@ func TestCodePage(t *testing.T) {
 		{"tries are not said", func(d *page.Data) { d.Words, d.TriesLeft = "code", -1 }, []string{"wrong or has expired"}, []string{"Tries left"}},
 		{"no code", func(d *page.Data) { d.Words = "not-a-code" }, []string{"6 digits"}, []string{"wrong or has"}},
 		{"another number", func(d *page.Data) { d.Words = "new-number" }, []string{"get a new one"}, []string{"Tries left"}},
-		{"a number that is none", func(d *page.Data) { d.Number = "<b>" }, nil, []string{"<b>", `id="number"`}},
+		{"no number", func(d *page.Data) { d.Number = "" }, nil, []string{`id="number"`}},
 	} {
 		d := everything("code", "")
 		test.set(&d)
