@@ -23,13 +23,12 @@ func Language(h http.Header) string {
 		if left <= 0 {
 			break
 		}
-		part, rest, more := "", line[:min(left, len(line))], true
+		rest := line[:min(left, len(line))]
 		left -= len(line) + 1
 		if left < 0 { // what was cut in two may mean something else
 			rest = rest[:max(0, strings.LastIndexByte(rest, ','))]
 		}
-		for more {
-			part, rest, more = strings.Cut(rest, ",")
+		for part := range strings.SplitSeq(rest, ",") {
 			tag, parameter, _ := strings.Cut(part, ";")
 			lang := matchLanguage(strings.TrimSpace(tag))
 			if lang == "" {
