@@ -4,6 +4,7 @@ package recent
 
 import (
 	"hash/maphash"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 )
@@ -16,6 +17,10 @@ const (
 	// strings. What does not fit is opened again.
 	maxBytes  = 6 << 20
 	entryCost = 320
+	// replaceOneIn is how many values come before one takes another's place. Where
+	// more browsers take turns than there is room for, those that are in stay, and
+	// are found; to give each newcomer a place would only cost.
+	replaceOneIn = 8
 	// MaxValue is how long a sealed value may be that is remembered, in bytes.
 	MaxValue = 1024
 )
@@ -59,16 +64,15 @@ func (t *Table[V]) Get(sealed string) *V {
 	return nil
 }
 
-// Put keeps v for a sealed value, in place of an older entry where there is no
-// room. payload is how many bytes v holds. It returns where v is kept, or nil.
+// Put keeps v for a sealed value, now and then in place of an older entry where
+// there is no room. payload is how many bytes v holds. It returns where v is kept,
+// or nil.
 func (t *Table[V]) Put(sealed string, v V, payload int) *V {
 	if len(sealed) > MaxValue {
 		return nil
 	}
-	hash := t.hash(sealed)
-	s := t.set(hash % sets)
-	e := &entry[V]{sealed: strings.Clone(sealed), size: int64(len(sealed) + payload + entryCost), v: v}
-	place := &s[hash/sets%ways]
+	s := t.set(t.hash(sealed) % sets)
+	var place *atomic.Pointer[entry[V]]
 	for i := range s {
 		old := s[i].Load()
 		if old != nil && old.sealed == sealed {
@@ -78,10 +82,19 @@ func (t *Table[V]) Put(sealed string, v V, payload int) *V {
 			place = &s[i]
 		}
 	}
+	size := int64(len(sealed) + payload + entryCost)
+	if place == nil || t.bytes.Load()+size > maxBytes {
+		chance := rand.Uint32()
+		if chance%replaceOneIn != 0 {
+			return nil
+		}
+		place = &s[chance/replaceOneIn%ways]
+	}
 	old := place.Load()
-	if grows := e.size - sizeOf(old); grows > 0 && t.bytes.Load()+grows > maxBytes {
+	if grows := size - sizeOf(old); grows > 0 && t.bytes.Load()+grows > maxBytes {
 		return nil
 	}
+	e := &entry[V]{sealed: strings.Clone(sealed), size: size, v: v}
 	if !place.CompareAndSwap(old, e) {
 		return nil // somebody else's entry is as good
 	}
