@@ -80,8 +80,8 @@ func (s Sealer) Seal(name, payload string) (string, error) {
 // Open returns what the value of the cookie of that name holds, and whether it
 // was sealed here.
 func (s Sealer) Open(name, value string) (payload string, ok bool) {
-	if len(value) < minSealed || len(name)+len(value) > MaxCookie {
-		return "", false
+	if len(value) < minSealed || len(name)+len(value) > MaxCookie || strings.ContainsAny(value, "\r\n") {
+		return "", false // base64 passes over line breaks
 	}
 	var opened []byte
 	for _, codec := range s.keys().codecs {
