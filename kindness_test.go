@@ -478,8 +478,12 @@ func TestScriptsAreToldHowToGetAProfile(t *testing.T) {
 			s := newShop(t)
 			s.fake.SignInAs(wechattest.Person{Name: "bob", Nickname: "Bob"})
 			g := s.guest(t, inWeChat)
-			g.signIn() // at a page behind Require
-			s.handler = wrap(s.gate)
+			page := wrap(s.gate)
+			s.handler = page
+			assert.Contains(t, g.fetch(http.MethodGet, "/api/me").Body.String(), `"login_required"`, "while nobody is signed in")
+			s.handler = s.gate.Require(shopPage)
+			g.signIn()
+			s.handler = page
 			w := g.fetch(http.MethodGet, "/api/me")
 			assert.Equal(t, http.StatusUnauthorized, w.Code)
 			var c wechatgate.Challenge
@@ -523,13 +527,13 @@ func TestLoginURLAndLogoutURL(t *testing.T) {
 	for _, base := range []string{shopURL, shopURL + "/shop"} {
 		s := newShop(t, func(o *wechatgate.Options) { o.BaseURL = base })
 		for returnTo, want := range map[string]string{
-			"/a?b=c&d=e#f":        "%2Fa%3Fb%3Dc%26d%3De%23f",
-			"/中":                  "%2F%E4%B8%AD",
-			"":                    "%2F",
-			"//evil.example":      "%2F",
+			"/a?b=c&d=e#f":         "%2Fa%3Fb%3Dc%26d%3De%23f",
+			"/中":                   "%2F%E4%B8%AD",
+			"":                     "%2F",
+			"//evil.example":       "%2F",
 			"https://evil.example": "%2F",
-			`/\evil.example`:      "%2F",
-			"/wechat/logout":      "%2F",
+			`/\evil.example`:       "%2F",
+			"/wechat/logout":       "%2F",
 		} {
 			assert.Equal(t, base+"/wechat/login?return_to="+want, s.gate.LoginURL(returnTo), returnTo)
 			if returnTo == "" {
@@ -695,7 +699,9 @@ func pagesOf(t *testing.T, change func(*wechatgate.Options)) map[string]*httptes
 	s.handler = s.gate.RequireProfile(shopPage)
 	pages["consent"] = member.get("/page")
 
-	other := newShop(t, change, func(o *wechatgate.Options) { o.OfficialAccount, o.EmbedQR, o.KeepFragment = wechatgate.App{}, true, true })
+	other := newShop(t, change, func(o *wechatgate.Options) {
+		o.OfficialAccount, o.EmbedQR, o.KeepFragment = wechatgate.App{}, true, true
+	})
 	pages["fragment"] = other.guest(t, atComputer).get("/page")
 	pages["sign-in"] = other.guest(t, atComputer).get("/wechat/login")
 	pages["unsupported"] = other.guest(t, inWeChat).get("/wechat/login?return_to=%2Fpage%3Fx%3D1")
@@ -736,7 +742,7 @@ func TestNoPageIsADeadEnd(t *testing.T) {
 func TestHostileSiteAddressesAreRefused(t *testing.T) {
 	hostile := []string{
 		"javascript:alert(1)", "JavaScript:alert(1)", "java\nscript:alert(1)", " javascript:alert(1)", "data:text/html,x", "vbscript:x",
-		"//evil.example/x", `/\evil.example`, `\\evil.example`, "/\t/evil.example", "https://user:pass@evil.example/", "https:evil.example", "https://", "ftp://x.example/", "file:///x", "logo.png", "https://a b/",
+		"//evil.example/x", "///evil.example/x", `/\evil.example`, `\\evil.example`, "/\t/evil.example", "https://user:pass@evil.example/", "https:evil.example", "https://", "ftp://x.example/", "file:///x", "logo.png", "https://a b/",
 	}
 	fake := wechattest.NewServer()
 	defer fake.Close()
