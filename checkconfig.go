@@ -147,7 +147,9 @@ func (g *Gate) unanswered(address string, err error) error {
 		return optionError("BaseURL", "%s: the certificate there is for another host: %w", address, err)
 	case errors.As(err, &certificate):
 		return optionError("BaseURL", "%s: the certificate there is not accepted: %w", address, err)
-	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+	case strings.Contains(err.Error(), "failed to parse Location header"): // net/http reads it before it asks whether to follow
+		return optionError("BaseURL", "%s is answered with a redirect that cannot be read", address)
+	case errors.Is(err, http.ErrSchemeMismatch):
 		return optionError("BaseURL", "%s: the scheme is wrong: http is spoken there, and BaseURL says https", address)
 	}
 	return optionError("BaseURL", "%s does not answer: nothing listens there yet, or this machine cannot reach its own address: %w", address, err)

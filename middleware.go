@@ -297,7 +297,8 @@ func (e *challengeError) Unwrap() error { return e.error }
 
 // Challenge answers a request that [Gate.Check] or [Gate.CheckProfile] refused, as
 // Require or RequireProfile would have: err says which. An [*Error] gets the page
-// that goes with its Reason, with its Status, and one log record.
+// that goes with its Reason, with its Status (that of the Reason where it is none),
+// and one log record.
 func (g *Gate) Challenge(w http.ResponseWriter, r *http.Request, err error) {
 	var (
 		refused *challengeError
@@ -311,6 +312,9 @@ func (g *Gate) Challenge(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, ErrProfileRequired):
 		g.challenge(g.visit(w, r), needProfile)
 	case errors.As(err, &failed):
+		if failed.Status < http.StatusBadRequest || failed.Status > 599 {
+			failed = newError(failed.Reason, failed.Err)
+		}
 		g.fail(w, r, failure{err: failed, target: g.targets.OfRequest(r)})
 	case err == nil || errors.Is(err, ErrNotSignedIn):
 		g.challenge(g.visit(w, r), needSession)
