@@ -204,9 +204,16 @@ func (j *sessionJar) lastSeen(c *seal.Cookies, seen *seenMarks, s session, paylo
 	return unseen, overwritten && j.withinIdle(unseen)
 }
 
+// maxSeenRead is how many last-seen cookies of this gate's are looked at in a
+// request. A browser has one; more were collected from other sessions.
+const maxSeenRead = 16
+
 func (j *sessionJar) openSeen(c *seal.Cookies) []seenMark {
 	var marks []seenMark
 	for value := range c.Values(suffixSeen) {
+		if len(marks) == maxSeenRead {
+			break
+		}
 		sealed, ok := j.seen.Open(j.name+suffixSeen, value)
 		if !ok {
 			continue
