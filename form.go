@@ -38,9 +38,10 @@ func (g *Gate) keepForm(v *visit, q signInRequest) {
 
 // readForm reads what a person typed, or says why it cannot be kept.
 func (g *Gate) readForm(r *http.Request) page.FormData {
-	form := page.FormData{
-		Action: g.targets.Base.Mount + requestTarget(r),
-		Back:   g.targets.Location(g.targets.OfReferer(r.Referer())),
+	form := page.FormData{Back: g.targets.Location(g.targets.OfReferer(r.Referer()))}
+	// Lengths first: escaping makes a path three times as long.
+	if max(len(r.URL.Path), len(r.URL.RawPath))+len(r.URL.RawQuery) <= maxAction {
+		form.Action = g.targets.Base.Mount + requestTarget(r)
 	}
 	kind, _, err := mime.ParseMediaType(head(r.Header.Get("Content-Type")))
 	if err != nil || kind != "application/x-www-form-urlencoded" {
@@ -48,7 +49,7 @@ func (g *Gate) readForm(r *http.Request) page.FormData {
 		return form
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxForm+1))
-	if err != nil || len(body) > maxForm || len(form.Action) > maxAction {
+	if err != nil || len(body) > maxForm || form.Action == "" || len(form.Action) > maxAction {
 		form.Action, form.CannotKeep = "", "too-large"
 		return form
 	}

@@ -34,7 +34,7 @@ type Gate struct {
 }
 
 type gate struct {
-	options    Options
+	options    *Options // never changed; a pointer for the same reason, as a verb that does not fit follows one
 	have       means
 	targets    target.Targets
 	mountPath  string // of BaseURL, decoded
@@ -89,7 +89,7 @@ func New(options Options) (*Gate, error) {
 		return nil, optionError("BaseURL", "%w", err)
 	}
 	g := &gate{
-		options:   o,
+		options:   &o,
 		have:      o.means(),
 		targets:   targets,
 		mountPath: mountPath,

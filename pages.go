@@ -70,7 +70,7 @@ type Page struct {
 func (p Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c, ok := r.Context().Value(pageKey{}).(pageContext)
 	if !ok {
-		c.gate = &Gate{&gate{}}
+		c.gate = &Gate{&gate{options: &Options{}}}
 	}
 	if p.Status == 0 {
 		p.Status = http.StatusOK

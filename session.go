@@ -262,9 +262,16 @@ func (j *sessionJar) lastSeen(c *seal.Cookies, seen *seenMarks, o *opened, now t
 	return unseen, overwritten && j.withinIdle(unseen)
 }
 
+// maxSeenRead is how many last-seen cookies of this gate's are looked at in a
+// request. A browser has one; more were collected from other sessions.
+const maxSeenRead = 16
+
 func (j *sessionJar) openSeen(c *seal.Cookies) []seenMark {
 	var marks []seenMark
 	for value := range c.Values(suffixSeen) {
+		if len(marks) == maxSeenRead {
+			break
+		}
 		sealed, ok := j.seen.OpenAmong(c, j.name+suffixSeen, value)
 		if !ok {
 			continue
