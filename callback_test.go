@@ -83,8 +83,8 @@ func callbackErrors() []callbackError {
 		{name: "a snapshot, by flag", prepare: func(s *site) { s.wechat.Snapshot(true) }, path: withProfile, status: 403, reason: wechatgate.ReasonSnapshot, exchanges: 1},
 		{name: "a snapshot, by 48001", prepare: func(s *site) { s.wechat.SnapshotWithoutFlag(true) }, path: withProfile, status: 403, reason: wechatgate.ReasonSnapshot, exchanges: 1, logged: "errcode=48001"},
 		{name: "OnLogin refuses", options: onLogin(func(*http.Request, *wechatgate.Login) error { return errors.New("banned") }), status: 403, reason: wechatgate.ReasonRefused, exchanges: 1, logged: "banned"},
-		{name: "OnLogin panics", options: onLogin(func(*http.Request, *wechatgate.Login) error { panic("no") }), status: 500, reason: wechatgate.ReasonConfig, exchanges: 1, logged: "panicked with a string at"},
-		{name: "OnLogin aborts", options: onLogin(func(*http.Request, *wechatgate.Login) error { panic(http.ErrAbortHandler) }), status: 500, reason: wechatgate.ReasonConfig, exchanges: 1},
+		{name: "OnLogin panics", options: onLogin(func(*http.Request, *wechatgate.Login) error { panic("no") }), status: 500, reason: wechatgate.ReasonInternal, exchanges: 1, logged: "panicked with a string at"},
+		{name: "OnLogin aborts", options: onLogin(func(*http.Request, *wechatgate.Login) error { panic(http.ErrAbortHandler) }), status: 500, reason: wechatgate.ReasonInternal, exchanges: 1},
 		{name: "busy twice", prepare: fails(wechat.OpExchange, -1, -1), status: 503, reason: wechatgate.ReasonBusy, exchanges: 2, logged: "errcode=-1", keeps: true},
 		{name: "throttled by the minute", prepare: fails(wechat.OpExchange, 45011), status: 503, reason: wechatgate.ReasonBusy, exchanges: 1, logged: "errcode=45011", keeps: true},
 		{name: "throttled by the day", prepare: fails(wechat.OpExchange, 45009), status: 503, reason: wechatgate.ReasonBusy, exchanges: 1, logged: "errcode=45009", keeps: true},
@@ -212,7 +212,7 @@ func assertDocs(t *testing.T, record string) {
 	t.Helper()
 	link := docsLink.FindStringSubmatch(record)
 	if link == nil {
-		assert.Regexp(t, "reason=(denied|refused)", record, "which need no help")
+		assert.Regexp(t, "reason=(denied|refused|internal)", record, "which need no help")
 		return
 	}
 	assert.Contains(t, anchors(read(t, link[1])), link[2])

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -314,11 +315,17 @@ func leaveInWeChat(t *testing.T, gate *wechatgate.Gate) *httptest.ResponseRecord
 }
 
 func TestNewFillsInWhatMayBeLeftOut(t *testing.T) {
+	var log bytes.Buffer
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	gate, err := wechatgate.New(goodOptions())
 	require.NoError(t, err)
 	leave := leaveInWeChat(t, gate)
 	assert.True(t, strings.HasPrefix(leave.Header().Get("Location"), "https://open.weixin.qq.com/connect/oauth2/authorize?appid=wxaaaaaaaaaaaaaaaa&"))
 	assert.True(t, strings.HasPrefix(leave.Header().Get("Set-Cookie"), "__Host-wechatgate-login-"))
+	gate.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/wechat/callback", nil))
+	assert.Contains(t, log.String(), "wechatgate: sign-in failed", "in the default log")
 }
 
 func TestGateKeepsNothingOfItsCallers(t *testing.T) {

@@ -52,7 +52,16 @@ func TestSignInByQRCode(t *testing.T) {
 	assert.Contains(t, p.body, wechattest.UnionID(bob))
 	assert.Equal(t, s.URL+"/members", p.address.String())
 	assert.Equal(t, 1, s.calls(wechat.OpExchange))
-	assert.Zero(t, s.calls(wechat.OpUserInfo))
+}
+
+func TestQRCodeIsScannedOnce(t *testing.T) {
+	s := newSite(t)
+	s.wechat.SignInAs(bob)
+	b := newBrowser(t, uaDesktop)
+	b.open(s.URL + "/members")
+	assert.Contains(t, b.open(s.URL+"/profile/").body, bob.Nickname, "some page needs it, so it was read at once")
+	assert.Equal(t, 1, s.calls(wechattest.OpQRConnect))
+	assert.Equal(t, 1, s.calls(wechat.OpUserInfo))
 }
 
 func TestProfileIsAskedForWithAButtonInsideWeChat(t *testing.T) {
@@ -197,7 +206,7 @@ func TestScriptsAreNotAskedForAProfile(t *testing.T) {
 	b.open(s.URL + "/members")
 	response, body := b.fetch(http.MethodGet, s.URL+"/profile/api", nil)
 	assert.Equal(t, http.StatusUnauthorized, response.StatusCode)
-	assert.Contains(t, body, "login_required")
+	assert.JSONEq(t, `{"error":"profile_required","login_url":"`+s.URL+`/wechat/login?scope=snsapi_userinfo"}`, body)
 }
 
 func TestEmbeddedQRCode(t *testing.T) {

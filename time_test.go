@@ -299,8 +299,7 @@ func TestIdleSessionsEnd(t *testing.T) {
 
 		v.signIn(t)
 		v.cookies["__Host-wechatgate-seen"] = seen
-		assert.False(t, v.isIn(t), "another session's last-seen cookie")
-		v.signIn(t)
+		assert.True(t, v.isIn(t), "a late answer to an older session")
 		delete(v.cookies, "__Host-wechatgate-seen")
 		assert.False(t, v.isIn(t), "missing means idle")
 	})
