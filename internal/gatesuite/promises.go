@@ -28,7 +28,7 @@ func promises() []promise {
 	return []promise{
 		{"pages lead to the sign-in, other requests are told, and nothing runs behind the gate", anonymousRequests},
 		{"inside WeChat people are signed in without a word", signInInWeChat},
-		{"on a computer people are signed in by QR code", signInByQR},
+		{"on a computer people are signed in by QR code, once for pages that need a profile, too", signInByQR},
 		{"parameters of routes arrive", routeParameters},
 		{"bodies arrive", bodies},
 		{"a HEAD request of a member is one", headOfAMember},
@@ -38,7 +38,6 @@ func promises() []promise {
 		{"a panic passes through unchanged", panics},
 		{"Optional lets everybody through", optional},
 		{"RequireProfile asks on a page, and lets in who agrees", profileInWeChat},
-		{"RequireProfile has the profile from a QR code at once", profileByQR},
 		{"after signing out nobody is signed in silently", signOut},
 		{"a gate that cannot tell who it is stays closed", outage},
 		{"a page that does not exist is the framework's affair, for those who may pass", missingPages},
@@ -74,7 +73,7 @@ func anonymousRequests(s *site) {
 		{"a page", "GET", []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Accept", html}, 302, sentToSignIn},
 		{"a page of an old browser", "GET", []string{"Accept", html}, 302, sentToSignIn},
 		{"HEAD of a page", "HEAD", []string{"Accept", html}, 302, sentToSignIn},
-		{"a form of the site itself", "POST", []string{"Sec-Fetch-Site", "same-origin", "Accept", html}, 401, formIsKept},
+		{"a form of the site itself", "POST", []string{"Sec-Fetch-Site", "same-origin", "Accept", html, "Content-Type", "application/x-www-form-urlencoded"}, 401, formIsKept},
 		{"a form of another site", "POST", []string{"Sec-Fetch-Site", "cross-site", "Accept", html}, 303, sentToSignIn},
 		{"fetch", "GET", []string{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty", "Accept", "*/*"}, 401, toldToSignIn},
 		{"fetch that posts", "POST", []string{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty"}, 401, toldToSignIn},
@@ -94,7 +93,8 @@ func anonymousRequests(s *site) {
 			for name, value := range map[string]string{
 				"Cache-Control": "no-store", "Vary": "Cookie, User-Agent", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
 			} {
-				equal(t, strings.Join(got.header.Values(name), "; "), value, name)
+				values := got.header.Values(name)
+				equal(t, values[max(0, len(values)-1)], value, name) // an outer gate says Vary, too
 			}
 			location, cookies, contentType, body := "", 0, "", ""
 			switch kind.gets {
@@ -104,7 +104,7 @@ func anonymousRequests(s *site) {
 				contentType, body = "application/json; charset=utf-8", `{"error":"login_required","login_url":"`+s.url+"/wechat/login\"}\n"
 			case formIsKept:
 				contentType, body = "text/html; charset=utf-8", got.body
-				equal(t, strings.Contains(got.body, ` action="`+s.mount+`/members/page?x=1"`), true, "where the form was going")
+				equal(t, strings.Contains(got.body, `"`+s.mount+`/members/page?x=1"`), true, "where the form was going")
 			}
 			if kind.method == http.MethodHead {
 				body = ""
@@ -136,8 +136,10 @@ func signInInWeChat(s *site) {
 }
 
 func signInByQR(s *site) {
-	got := s.visitor(wechatgate.BrowserDesktop, alice()).open("/members/page")
-	got.is(http.StatusOK, hello(wechattest.OpenID(s.wechat.Website.ID, alice()), "", "", ""))
+	v := s.visitor(wechatgate.BrowserDesktop, alice())
+	for _, path := range []string{"/members/page", "/profile/page"} {
+		v.open(path).is(http.StatusOK, hello(wechattest.OpenID(s.wechat.Website.ID, alice())+"小艾", "", "", ""))
+	}
 	equal(s, len(s.wechat.Calls(wechattest.OpQRConnect)), 1, "QR codes")
 }
 
@@ -222,12 +224,6 @@ func profileInWeChat(s *site) {
 	equal(s, s.served.Load(), 0, "requests served")
 	v.send(http.MethodGet, html.UnescapeString(button[1]), nil, "").is(http.StatusOK, hello(s.openID(alice())+"小艾", "", "", ""))
 	v.open("/profile/page").is(http.StatusOK, hello(s.openID(alice())+"小艾", "", "", ""))
-}
-
-func profileByQR(s *site) {
-	got := s.visitor(wechatgate.BrowserDesktop, alice()).open("/profile/page")
-	equal(s, len(s.wechat.Calls(wechattest.OpQRConnect)), 1, "QR codes")
-	got.is(http.StatusOK, hello(wechattest.OpenID(s.wechat.Website.ID, alice())+"小艾", "", "", ""))
 }
 
 func signOut(s *site) {
