@@ -41,29 +41,6 @@ func TestSignInInsideWeChatIsSilent(t *testing.T) {
 	assert.Empty(t, p.header["Set-Cookie"])
 }
 
-func TestSignInByQRCode(t *testing.T) {
-	s := newSite(t)
-	s.wechat.SignInAs(bob)
-	b := newBrowser(t, uaDesktop)
-
-	p := b.open(s.URL + "/members")
-
-	assert.Contains(t, p.body, "hello "+wechattest.OpenID(s.wechat.Website.ID, bob))
-	assert.Contains(t, p.body, wechattest.UnionID(bob))
-	assert.Equal(t, s.URL+"/members", p.address.String())
-	assert.Equal(t, 1, s.calls(wechat.OpExchange))
-}
-
-func TestQRCodeIsScannedOnce(t *testing.T) {
-	s := newSite(t)
-	s.wechat.SignInAs(bob)
-	b := newBrowser(t, uaDesktop)
-	b.open(s.URL + "/members")
-	assert.Contains(t, b.open(s.URL+"/profile/").body, bob.Nickname, "some page needs it, so it was read at once")
-	assert.Equal(t, 1, s.calls(wechattest.OpQRConnect))
-	assert.Equal(t, 1, s.calls(wechat.OpUserInfo))
-}
-
 func TestProfileIsAskedForWithAButtonInsideWeChat(t *testing.T) {
 	s := newSite(t)
 	s.wechat.SignInAs(alice)
@@ -81,23 +58,6 @@ func TestProfileIsAskedForWithAButtonInsideWeChat(t *testing.T) {
 	assert.Contains(t, p.body, wechattest.UnionID(alice), "snsapi_userinfo tells it")
 	assert.Equal(t, 2, s.calls(wechat.OpExchange))
 	assert.Equal(t, 1, s.calls(wechat.OpUserInfo))
-}
-
-func TestProfileComesWithTheQRCode(t *testing.T) {
-	s := newSite(t)
-	s.wechat.SignInAs(alice)
-	b := newBrowser(t, uaDesktop)
-
-	p := b.open(s.URL + "/profile/")
-
-	assert.Contains(t, p.body, alice.Nickname)
-	assert.Equal(t, 1, s.calls(wechat.OpExchange))
-	assert.Equal(t, 1, s.calls(wechat.OpUserInfo))
-
-	b = newBrowser(t, uaDesktop)
-	b.open(s.URL + "/members")
-	p = b.open(s.URL + "/profile/")
-	assert.Contains(t, p.body, alice.Nickname, "signed in without a profile before")
 }
 
 func TestProfileThatOnLoginSuppliesIsNotAskedFor(t *testing.T) {
