@@ -136,6 +136,9 @@ func signInInWeChat(s *site) {
 }
 
 func signInByQR(s *site) {
+	if s.rewraps { // so it has not called RequireProfile yet
+		s.gate.RequireProfile(http.NotFoundHandler())
+	}
 	v := s.visitor(wechatgate.BrowserDesktop, alice())
 	for _, path := range []string{"/members/page", "/profile/page"} {
 		v.open(path).is(http.StatusOK, hello(wechattest.OpenID(s.wechat.Website.ID, alice())+"小艾", "", "", ""))
