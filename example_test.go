@@ -114,7 +114,7 @@ func ExampleGate_RequireProfile() {
 	open(browser, site.URL+"/wechat/login?scope=snsapi_userinfo&return_to=/profile") // the button
 	// Output:
 	// 200 /orders: your orders
-	// 401 /profile: 需要你的微信昵称和头像
+	// 401 /profile: 授权昵称和头像
 	// 200 /profile: Hello, 小艾
 }
 
@@ -191,23 +191,33 @@ func ExampleGate_User() {
 	// nobody is signed in
 }
 
-// Called at start-up, CheckConfig finds wrong secrets before a visitor does.
+// Called when the program listens, CheckConfig finds mistakes before a visitor
+// does.
 func ExampleGate_CheckConfig() {
 	fake := wechattest.NewServer()
 	defer fake.Close()
-	options := fake.Options("https://shop.example.com")
-	fmt.Println(must(wechatgate.New(options)).CheckConfig(context.Background()))
+	var gate, swapped *wechatgate.Gate
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		gate = must(wechatgate.New(options))
+		options.Website.Secret = options.OfficialAccount.Secret
+		swapped = must(wechatgate.New(options))
+		return gate.Require(text("your orders"))
+	})
+	defer site.Close()
 
-	options.Website.Secret = options.OfficialAccount.Secret // swapped
-	err := must(wechatgate.New(options)).CheckConfig(context.Background())
-	var answer *wechat.Error
-	if errors.As(err, &answer) {
+	fmt.Println(gate.CheckConfig(context.Background()))
+	err := swapped.CheckConfig(context.Background())
+	var (
+		mistake *wechatgate.OptionError
+		answer  *wechat.Error
+	)
+	if errors.As(err, &mistake) && errors.As(err, &answer) {
 		problem, _, _ := strings.Cut(answer.Hint(), ",")
-		fmt.Println(answer.Code, problem)
+		fmt.Println(mistake.Field, answer.Code, problem)
 	}
 	// Output:
 	// <nil>
-	// 40125 The AppSecret does not belong to this AppID
+	// Website 40125 The AppSecret does not belong to this AppID
 }
 
 func ExampleUserFromContext() {
@@ -358,7 +368,7 @@ func ExampleOptions_onLogin() {
 	open(fake.BrowserAs(wechatgate.BrowserWeChat, mallory), site.URL+"/profile")
 	// Output:
 	// 200 /profile: Hello, 小艾
-	// 403 /wechat/callback: 这个账号不能进入
+	// 403 /wechat/callback: 暂无访问权限
 }
 
 // One person is signed out everywhere: sessions that began before a time do not
@@ -369,13 +379,6 @@ func ExampleOptions_checkSession() {
 		mu        sync.RWMutex
 		notBefore = map[string]time.Time{} // by User.Key
 	)
-	signOutEverywhere := func(w http.ResponseWriter, r *http.Request) {
-		user, _ := wechatgate.UserFromContext(r.Context())
-		mu.Lock()
-		defer mu.Unlock()
-		notBefore[user.Key()] = time.Now()
-		http.Redirect(w, r, "/wechat/signed-out", http.StatusSeeOther)
-	}
 	checkSession := func(_ *http.Request, user wechatgate.User) error {
 		mu.RLock()
 		defer mu.RUnlock()
@@ -389,10 +392,21 @@ func ExampleOptions_checkSession() {
 	defer fake.Close()
 	site := start(fake, func(options wechatgate.Options) http.Handler {
 		options.CheckSession = checkSession
+		gate := must(wechatgate.New(options))
 		mux := http.NewServeMux()
 		mux.HandleFunc("GET /orders", text("your orders"))
-		mux.HandleFunc("POST /sign-out-everywhere", signOutEverywhere)
-		return must(wechatgate.New(options)).Require(mux)
+		mux.HandleFunc("POST /sign-out-everywhere", func(w http.ResponseWriter, r *http.Request) {
+			if err := gate.SignOut(w, r); err != nil { // here, and not silently in again
+				http.Error(w, "try again later", http.StatusServiceUnavailable)
+				return
+			}
+			user, _ := wechatgate.UserFromContext(r.Context())
+			mu.Lock()
+			defer mu.Unlock()
+			notBefore[user.Key()] = time.Now()
+			http.Redirect(w, r, "/wechat/signed-out", http.StatusSeeOther)
+		})
+		return http.NewCrossOriginProtection().Handler(gate.Require(mux))
 	})
 	defer site.Close()
 
@@ -410,7 +424,7 @@ func ExampleOptions_checkSession() {
 	// 200 /orders: your orders
 	// 200 /orders: your orders
 	// 200 /orders: your orders
-	// 401 /wechat/signed-out: 已退出登录
+	// 200 /wechat/signed-out: 已退出登录
 	// 401 /orders: {"error":"login_required","login_url":"http://site/wechat/login"}
 	// 401 /orders: {"error":"login_required","login_url":"http://site/wechat/login"}
 	// 200 /orders: your orders
@@ -437,7 +451,7 @@ func ExampleOptions_onLogout() {
 	// Output:
 	// 200 /orders: your orders
 	// signed out of true
-	// 401 /wechat/signed-out: 已退出登录
+	// 200 /wechat/signed-out: 已退出登录
 	// 401 /orders: 已退出登录
 	// 200 /orders: your orders
 }
@@ -589,7 +603,9 @@ func ExampleError() {
 // start serves the handler that build makes, with options that fit its address.
 func start(fake *wechattest.Server, build func(wechatgate.Options) http.Handler) *httptest.Server {
 	site := httptest.NewUnstartedServer(nil)
-	site.Config.Handler = build(fake.Options("http://" + site.Listener.Addr().String()))
+	options := fake.Options("http://" + site.Listener.Addr().String())
+	options.Logger = slog.New(slog.DiscardHandler) // or else, slog.Default()
+	site.Config.Handler = build(options)
 	site.Start()
 	return site
 }

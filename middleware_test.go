@@ -1,22 +1,16 @@
 package wechatgate_test
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -27,105 +21,13 @@ import (
 	"github.com/wechatgate/wechatgate/wechattest"
 )
 
-// The kinds of request that a browser makes, and which of them sends its visitor
-// to sign in.
-func TestAnonymousRequests(t *testing.T) {
-	type header = map[string]string
-	const html = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-	navigate := header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": html}
-	with := func(base header, name, value string) header {
-		h := header{name: value}
-		for k, v := range base {
-			if k != name {
-				h[k] = v
-			}
-		}
-		return h
-	}
-	rows := []struct {
-		name   string
-		method string
-		header header
-		status int // 302 or 303: sent to sign in; 401: told so
-	}{
-		{"a page, with fetch metadata", "GET", navigate, 302},
-		{"a page of an old browser", "GET", header{"Accept": html}, 302},
-		{"a page in Android WeChat", "GET", header{"Accept": html, "X-Requested-With": "com.tencent.mm"}, 302},
-		{"a page in new Android WeChat", "GET", with(navigate, "X-Requested-With", "com.tencent.mm"), 302},
-		{"HEAD of a page", "HEAD", header{"Accept": html}, 302},
-		{"a form that is posted", "POST", navigate, 303},
-		{"a form of an old browser", "POST", header{"Accept": html}, 303},
-		{"fetch", "GET", header{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Accept": "*/*"}, 401},
-		{"fetch that says it wants a page", "GET", header{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Accept": html}, 401},
-		{"fetch of an old browser", "GET", header{"Accept": "*/*"}, 401},
-		{"XMLHttpRequest of an old browser", "GET", header{"Accept": html, "X-Requested-With": "XMLHttpRequest"}, 401},
-		{"the same in other letters", "GET", header{"Accept": html, "X-Requested-With": "xmlhttprequest"}, 401},
-		{"an image", "GET", header{"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image", "Accept": "image/*"}, 401},
-		{"an image of an old browser", "GET", header{"Accept": "image/avif,image/*,*/*;q=0.8"}, 401},
-		{"a script", "GET", header{"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}, 401},
-		{"an iframe", "GET", header{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe", "Accept": html}, 401},
-		{"an EventSource", "GET", header{"Accept": "text/event-stream"}, 401},
-		{"a WebSocket", "GET", header{"Sec-Fetch-Mode": "websocket", "Sec-Fetch-Dest": "websocket", "Connection": "Upgrade", "Upgrade": "websocket"}, 401},
-		{"a WebSocket of an old browser", "GET", header{"Connection": "Upgrade", "Upgrade": "websocket"}, 401},
-		{"a preflight", "OPTIONS", header{"Origin": "https://other.example", "Access-Control-Request-Method": "PUT"}, 401},
-		{"a service worker", "GET", header{"Service-Worker": "script", "Sec-Fetch-Mode": "same-origin", "Sec-Fetch-Dest": "serviceworker"}, 401},
-		{"a favicon", "GET", header{"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, 401},
-		{"a prefetch", "GET", with(navigate, "Sec-Purpose", "prefetch"), 401},
-		{"a prerender", "GET", with(navigate, "Sec-Purpose", "prefetch;prerender"), 401},
-		{"a prefetch of old Chrome", "GET", with(navigate, "Purpose", "prefetch"), 401},
-		{"a prefetch of Firefox", "GET", with(navigate, "X-Moz", "prefetch"), 401},
-		{"a preview of Safari", "GET", with(navigate, "Purpose", "preview"), 401},
-		{"PUT that says it is a page", "PUT", navigate, 401},
-		{"DELETE that says it is a page", "DELETE", header{"Accept": html}, 401},
-		{"curl", "GET", header{"Accept": "*/*"}, 401},
-		{"nothing at all", "GET", nil, 401},
-	}
+func TestFormOfAnotherSiteReturnsToAPageOfOurs(t *testing.T) {
 	s := newSite(t)
-	for _, row := range rows {
-		t.Run(row.name, func(t *testing.T) {
-			b := newBrowser(t, uaWeChat)
-			h := http.Header{}
-			for name, value := range row.header {
-				h.Set(name, value)
-			}
-			response, body := b.fetch(row.method, s.URL+"/page?x=1", h)
-			assert.Equal(t, row.status, response.StatusCode)
-			assertOwnHeaders(t, response.Header)
-			assert.Zero(t, s.served.Load())
-			if row.status == http.StatusUnauthorized {
-				assert.Empty(t, response.Header["Set-Cookie"])
-				assert.Empty(t, response.Header["Location"])
-				assert.JSONEq(t, `{"error":"login_required","login_url":"`+s.URL+`/wechat/login"}`, body)
-				assert.Equal(t, "application/json; charset=utf-8", response.Header.Get("Content-Type"))
-				return
-			}
-			assert.True(t, strings.HasPrefix(response.Header.Get("Location"), s.wechat.URL+"/connect/oauth2/authorize?appid="+s.wechat.OfficialAccount.ID+"&redirect_uri="+url.QueryEscape(s.URL+"/wechat/callback")+"&"))
-			assert.Len(t, b.named("__Host-wechatgate-login-"), 1)
-		})
-	}
-	assert.Empty(t, s.wechat.Calls(), "nobody asks WeChat before somebody comes back")
-}
-
-func TestPostedFormReturnsToItsPage(t *testing.T) {
-	rows := []struct{ name, referer, back string }{
-		{"the page with the form", "%s/form?id=7", "/form?id=7"},
-		{"no Referer", "", "/"},
-		{"another site", "https://evil.example/form", "/"},
-		{"another site that begins like ours", "%s.evil.example/form", "/"},
-		{"the origin alone", "%s/", "/"},
-	}
-	s := newSite(t)
-	for _, row := range rows {
-		t.Run(row.name, func(t *testing.T) {
-			b := newBrowser(t, uaWeChat)
-			h := http.Header{"Accept": {"text/html"}}
-			if row.referer != "" {
-				h.Set("Referer", strings.ReplaceAll(row.referer, "%s", s.URL))
-			}
-			response, _ := b.fetch(http.MethodPost, s.URL+"/form", h)
-			p := b.open(response.Header.Get("Location"))
-			assert.Equal(t, s.URL+row.back, p.address.String())
-		})
+	for referer, back := range map[string]string{s.URL + "/form?id=7": "/form?id=7", "https://evil.example/form": "/"} {
+		b := newBrowser(t, uaWeChat)
+		response, _ := b.fetch(http.MethodPost, s.URL+"/form", http.Header{"Accept": {"text/html"}, "Origin": {"null"}, "Referer": {referer}})
+		require.Equal(t, http.StatusSeeOther, response.StatusCode)
+		assert.Equal(t, s.URL+back, b.open(response.Header.Get("Location")).address.String())
 	}
 }
 
@@ -136,7 +38,7 @@ func TestGatedAnswersArePrivateUnlessTheHandlerSaysOtherwise(t *testing.T) {
 		name    string
 		handler http.Handler
 		want    string
-	}{{"by default", s.page(), "private"}, {"as the handler says", own, "no-cache"}} {
+	}{{"by default", s.page(), "private, no-cache"}, {"as the handler says", own, "no-cache"}} {
 		t.Run(row.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
 			s.gate.Optional(s.gate.Optional(row.handler)).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
@@ -146,48 +48,29 @@ func TestGatedAnswersArePrivateUnlessTheHandlerSaysOtherwise(t *testing.T) {
 	}
 }
 
+// Which paths are public is told in internal/target.
 func TestPublicPagesNeedNoSignIn(t *testing.T) {
-	s := newSite(t, func(o *wechatgate.Options) { o.Public = []string{"GET /static/", "/{$}"} })
+	s := newSite(t, func(o *wechatgate.Options) { o.Public = []string{"GET /static/"} })
 	b := newBrowser(t, uaWeChat)
-	for path, public := range map[string]bool{
-		"/": true, "/static/app.css": true, "/static/": true, "/static": false,
-		"/members": false, "/static/../members": false, "/static/..%2fmembers": false, "/static//x": false, "/STATIC/x": false,
-	} {
-		response, body := b.fetch(http.MethodGet, s.URL+path, nil)
-		assert.Equal(t, public, response.StatusCode == http.StatusOK, path)
+	for path, public := range map[string]bool{"/static/app.css": true, "/members": false, "/static/..%2fmembers": false} {
+		_, body := b.fetch(http.MethodGet, s.URL+path, nil)
 		assert.Equal(t, public, strings.Contains(body, "hello nobody"), path)
 	}
-	response, _ := b.fetch(http.MethodPost, s.URL+"/static/app.css", nil)
-	assert.Equal(t, http.StatusUnauthorized, response.StatusCode)
 	b.open(s.URL + "/members")
-	assert.Contains(t, b.open(s.URL+"/static/app.css").body, s.greeting(wechattest.Person{Name: "alice"}), "known there as well")
+	assert.Contains(t, b.open(s.URL+"/static/app.css").body, s.greeting(alice), "known there as well")
 }
 
-func TestVerifyFilesStandBeforeTheGate(t *testing.T) {
+func TestVerifyFilesHaveOneAddress(t *testing.T) {
 	s := newSite(t, func(o *wechatgate.Options) { o.VerifyFiles = map[string]string{"MP_verify_AbC.txt": "AbC"} })
 	b := newBrowser(t, uaDesktop)
-	response, body := b.fetch(http.MethodGet, s.URL+"/MP_verify_AbC.txt", nil)
-	assert.Equal(t, http.StatusOK, response.StatusCode)
-	assert.Equal(t, "AbC", body)
-	assert.Equal(t, "text/plain; charset=utf-8", response.Header.Get("Content-Type"))
-	for _, path := range []string{"/mp_verify_abc.txt", "/x/MP_verify_AbC.txt", "/MP_verify_AbC.txt/", "//MP_verify_AbC.txt"} {
-		response, _ = b.fetch(http.MethodGet, s.URL+path, nil)
-		assert.Equal(t, http.StatusUnauthorized, response.StatusCode, path)
+	for path, status := range map[string]int{
+		"/MP_verify_AbC.txt": http.StatusMethodNotAllowed, "/mp_verify_abc.txt": 401, "/x/MP_verify_AbC.txt": 401, "/MP_verify_AbC.txt/": 401, "//MP_verify_AbC.txt": 401,
+	} {
+		response, _ := b.fetch(http.MethodPost, s.URL+path, nil)
+		assert.Equal(t, status, response.StatusCode, path)
 	}
-	response, _ = b.fetch(http.MethodPost, s.URL+"/MP_verify_AbC.txt", nil)
-	assert.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
-}
-
-func TestOptionalLetsEverybodyThrough(t *testing.T) {
-	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
-	assert.Contains(t, b.open(s.URL+"/optional/").body, "hello nobody")
-	assert.Empty(t, b.named(""))
-	b.cookies["127.0.0.1 __Host-wechatgate"] = &http.Cookie{Name: "__Host-wechatgate", Value: "rubbish"}
-	assert.Contains(t, b.open(s.URL+"/optional/").body, "hello nobody")
-	assert.Empty(t, b.named(""), "the broken cookie is removed")
-	b.open(s.URL + "/members")
-	assert.Contains(t, b.open(s.URL+"/optional/").body, s.greeting(wechattest.Person{Name: "alice"}))
+	response, _ := b.fetch(http.MethodGet, s.URL+"/MP_verify_AbC.txt", nil)
+	assert.Equal(t, "text/plain; charset=utf-8", response.Header.Get("Content-Type"))
 }
 
 func TestStoreOutageClosesTheGate(t *testing.T) {
@@ -212,27 +95,19 @@ func TestStoreOutageClosesTheGate(t *testing.T) {
 	var failed *wechatgate.Error
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, wechatgate.ReasonSession, failed.Reason)
-	assert.Zero(t, store.saves.Load())
-}
 
-func TestNoSignInBeginsWhileTheStoreIsAway(t *testing.T) {
-	s := newSite(t, func(o *wechatgate.Options) { o.Store = &faultyStore{newErr: errors.New("connection refused")} })
-	b := newBrowser(t, uaWeChat)
-	b.cookies["127.0.0.1 __Host-wechatgate"] = &http.Cookie{Name: "__Host-wechatgate", Value: "some-id"}
-	assert.Equal(t, http.StatusServiceUnavailable, b.open(s.URL+"/wechat/login").status)
-	assert.Empty(t, b.named("-login-"))
+	assert.Equal(t, http.StatusServiceUnavailable, b.open(s.URL+"/wechat/login").status, "no sign-in begins")
+	assert.Equal(t, http.StatusServiceUnavailable, b.post(s.URL+"/wechat/logout", url.Values{}).status)
+	assert.Len(t, b.named(""), 1, "neither an attempt, nor a sign-out after which nobody could end that session")
 	assert.Empty(t, s.wechat.Calls())
-}
+	assert.Zero(t, store.saves.Load())
 
-func TestAnonymousVisitorsNeverTouchTheStore(t *testing.T) {
-	store := &faultyStore{}
-	s := newSite(t, func(o *wechatgate.Options) { o.Store = store })
-	b := newBrowser(t, uaDesktop)
+	asked := store.news.Load()
+	b = newBrowser(t, uaDesktop)
 	b.openUntil(s.URL+"/members", "/connect/")
 	b.open(s.URL + "/optional/")
 	b.open(s.URL + "/wechat/signed-out")
-	assert.Zero(t, store.news.Load())
-	assert.Zero(t, store.saves.Load())
+	assert.Equal(t, asked, store.news.Load(), "a visitor without a session never reaches the Store")
 }
 
 func requestWith(cookie string) *http.Request {
@@ -276,11 +151,6 @@ func TestUserOfARequest(t *testing.T) {
 	s := newSite(t)
 	_, err := s.gate.User(httptest.NewRequest(http.MethodGet, "/", nil))
 	require.ErrorIs(t, err, wechatgate.ErrNotSignedIn)
-	r := requestWith("__Host-wechatgate=rubbish")
-	r.Header.Set("User-Agent", uaWeChat)
-	r = r.WithContext(wechatgate.ContextWithUser(r.Context(), wechatgate.User{OpenID: "forged"}))
-	_, err = s.gate.User(r)
-	require.ErrorIs(t, err, wechatgate.ErrNotSignedIn, "the session cookie alone counts")
 
 	b := newBrowser(t, uaWeChat)
 	before := time.Now()
@@ -316,7 +186,7 @@ func TestSignOut(t *testing.T) {
 
 	p = b.post(s.URL+"/wechat/logout", url.Values{})
 	assert.Equal(t, s.URL+"/wechat/signed-out", p.address.String())
-	assert.Equal(t, http.StatusUnauthorized, p.status)
+	assert.Equal(t, http.StatusOK, p.status)
 	assert.Equal(t, []string{"__Host-wechatgate-signed-out"}, b.named(""), "nor a finished attempt")
 	require.Len(t, out, 1)
 	assert.Equal(t, wechattest.OpenID(s.wechat.OfficialAccount.ID, wechattest.Person{Name: "alice"}), out[0].OpenID)
@@ -328,23 +198,13 @@ func TestSignOut(t *testing.T) {
 	assert.Equal(t, http.StatusUnauthorized, p.status, "signing out twice is fine")
 	assert.Len(t, out, 1)
 
-	p = b.open(button(t, b.open(s.URL+"/members?x=1")))
-	assert.Equal(t, s.URL+"/members?x=1", p.address.String())
-	assert.Contains(t, p.body, "hello")
-	assert.NotContains(t, b.named(""), "__Host-wechatgate-signed-out")
-}
-
-func TestScriptsThatLeadToSignInAreHeldBackAfterASignOut(t *testing.T) {
-	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
-	b.open(s.URL + "/members")
-	b.post(s.URL+"/wechat/logout", url.Values{})
-	p := b.open(s.URL + "/wechat/login?auto=1&return_to=%2Fapp%23%2Forders")
-	assert.Equal(t, http.StatusUnauthorized, p.status)
+	p = b.open(s.URL + "/wechat/login?auto=1&return_to=%2Fapp%23%2Forders")
+	assert.Equal(t, http.StatusUnauthorized, p.status, "nor by a script that leads there")
 	assert.Equal(t, 1, s.calls(wechat.OpExchange))
 	p = b.open(button(t, p))
 	assert.Equal(t, s.URL+"/app#/orders", p.address.String())
 	assert.Contains(t, p.body, "hello")
+	assert.NotContains(t, b.named(""), "__Host-wechatgate-signed-out")
 	assert.Contains(t, b.open(s.URL+"/wechat/login?auto=1&return_to=/there").body, "hello", "auto=1 changes nothing otherwise")
 }
 
@@ -357,9 +217,7 @@ func TestSignedOutMarkerDoesNotHoldBackAQRCode(t *testing.T) {
 
 func TestSignOutReturnsToLocalTargetsOnly(t *testing.T) {
 	s := newSite(t)
-	for target, want := range map[string]string{
-		"/optional/bye?x=1": "/optional/bye?x=1", "https://evil.example/": "/", "//evil.example": "/", "/wechat/login": "/",
-	} {
+	for target, want := range map[string]string{"/optional/bye?x=1": "/optional/bye?x=1", "https://evil.example/": "/"} {
 		b := newBrowser(t, uaDesktop)
 		response, _ := b.send(http.MethodPost, mustParse(t, s.URL+"/wechat/logout"), http.Header{}, url.Values{"return_to": {target}}, false)
 		assert.Equal(t, s.URL+want, response.Header.Get("Location"), "in the form")
@@ -391,16 +249,6 @@ func TestSignOutFromAnotherSiteIsRefused(t *testing.T) {
 	w := httptest.NewRecorder()
 	s.gate.ServeHTTP(w, r)
 	assert.Equal(t, http.StatusSeeOther, w.Code, "our own origin, whatever Host a proxy sends")
-}
-
-func TestSignOutWithTheStoreAwayIsNotSuccess(t *testing.T) {
-	store := &faultyStore{newErr: errors.New("connection refused")}
-	s := newSite(t, func(o *wechatgate.Options) { o.Store = store })
-	b := newBrowser(t, uaWeChat)
-	b.cookies["127.0.0.1 __Host-wechatgate"] = &http.Cookie{Name: "__Host-wechatgate", Value: "some-id"}
-	p := b.post(s.URL+"/wechat/logout", url.Values{})
-	assert.Equal(t, http.StatusServiceUnavailable, p.status)
-	assert.Len(t, b.named(""), 1, "or nobody could end that session any more")
 }
 
 func TestSignInIsNotStartedByMachines(t *testing.T) {
@@ -437,45 +285,6 @@ func TestAddressesComeFromBaseURLAlone(t *testing.T) {
 	w := httptest.NewRecorder()
 	s.gate.Require(s.page()).ServeHTTP(w, r)
 	assert.NotContains(t, w.Body.String(), "evil.example")
-}
-
-func TestRedirectsStayOnOurOrigin(t *testing.T) {
-	s := newSite(t)
-	handler := s.gate.Require(s.page())
-	for _, target := range []string{"//evil.example/x", `/\evil.example`, "/%2f/evil.example", "/%5cevil.example", "http://evil.example//evil.example", "/\tevil", "/x%0d%0aSet-Cookie:a=b"} {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		u, err := url.ParseRequestURI(target)
-		if err != nil {
-			continue // the server refuses it before any handler
-		}
-		r.URL, r.RequestURI = u, target
-		r.Header = http.Header{"Accept": {"text/html"}, "User-Agent": {uaWeChat}}
-		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, r)
-		b := newBrowser(t, uaWeChat)
-		b.keep(mustParse(t, s.URL), w.Result())
-		p := b.openUntil(w.Header().Get("Location"), "/wechat/callback")
-		response, _ := b.fetch(http.MethodGet, p.next.String(), nil)
-		assert.True(t, strings.HasPrefix(response.Header.Get("Location"), s.URL+"/"), "%q leads to %q", target, response.Header.Get("Location"))
-	}
-}
-
-func TestMountPath(t *testing.T) {
-	fake := wechattest.NewServer()
-	defer fake.Close()
-	var gated http.Handler
-	server := httptest.NewTLSServer(http.StripPrefix("/shop", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { gated.ServeHTTP(w, r) })))
-	defer server.Close()
-	gate, err := wechatgate.New(fake.Options(server.URL + "/shop/"))
-	require.NoError(t, err)
-	gated = gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, "at "+r.URL.String())
-	}))
-	b := newBrowser(t, uaWeChat)
-	p := b.open(server.URL + "/shop/cart%2Fx?y=1")
-	assert.Equal(t, server.URL+"/shop/cart%2Fx?y=1", p.address.String())
-	assert.Equal(t, "at /cart%2Fx?y=1", p.body)
-	assert.Contains(t, strings.Join(p.trail, " "), url.QueryEscape(server.URL+"/shop/wechat/callback"))
 }
 
 func TestOwnPathsUnderAnotherPrefix(t *testing.T) {
@@ -538,99 +347,6 @@ func TestHandlersKeepWhatTheServerGaveThem(t *testing.T) {
 	}
 }
 
-func TestStreamsPassThroughTheGate(t *testing.T) {
-	s := newSite(t)
-	next := make(chan struct{})
-	mux := http.NewServeMux()
-	mux.HandleFunc("/events", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		for i := range 3 {
-			fmt.Fprintf(w, "data: %d\n\n", i)
-			assert.NoError(t, http.NewResponseController(w).Flush())
-			<-next
-		}
-	})
-	mux.HandleFunc("/socket", func(w http.ResponseWriter, _ *http.Request) {
-		conn, buf, err := http.NewResponseController(w).Hijack()
-		if assert.NoError(t, err) {
-			_, _ = buf.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
-			_ = buf.Flush()
-			_ = conn.Close()
-		}
-	})
-	mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFileFS(w, r, fstest.MapFS{"a.txt": {Data: []byte("0123456789")}}, "a.txt")
-	})
-	mux.HandleFunc("/abort", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		assert.Empty(t, r.Header.Get("Upgrade"))
-		_, _ = io.WriteString(w, "from upstream")
-	}))
-	defer upstream.Close()
-	mux.Handle("/proxy", httputil.NewSingleHostReverseProxy(mustParse(t, upstream.URL)))
-	mux.Handle("/slow", http.TimeoutHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), time.Millisecond, "too slow"))
-
-	b := newBrowser(t, uaWeChat)
-	b.open(s.URL + "/members")
-	line := b.cookieLine(mustParse(t, s.URL), false)
-	server := httptest.NewUnstartedServer(s.gate.Require(mux))
-	server.EnableHTTP2 = true
-	server.StartTLS()
-	defer server.Close()
-	get := func(path string, header http.Header) (*http.Response, error) {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
-		require.NoError(t, err)
-		maps.Copy(r.Header, header)
-		r.Header.Set("Cookie", line)
-		return server.Client().Transport.RoundTrip(r)
-	}
-
-	response, err := get("/events", nil)
-	require.NoError(t, err)
-	assert.Equal(t, 2, response.ProtoMajor)
-	lines := bufio.NewScanner(response.Body)
-	for i := range 3 {
-		require.True(t, lines.Scan())
-		assert.Equal(t, fmt.Sprintf("data: %d", i), lines.Text(), "each event arrives before the next is made")
-		require.True(t, lines.Scan())
-		next <- struct{}{}
-	}
-	require.NoError(t, response.Body.Close())
-
-	response, err = get("/proxy", nil)
-	require.NoError(t, err)
-	body, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	assert.Equal(t, "from upstream", string(body))
-
-	response, err = get("/file", http.Header{"Range": {"bytes=2-4"}})
-	require.NoError(t, err)
-	body, err = io.ReadAll(response.Body)
-	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	assert.Equal(t, http.StatusPartialContent, response.StatusCode)
-	assert.Equal(t, "234", string(body))
-
-	response, err = get("/slow", nil)
-	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	assert.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
-
-	_, err = get("/abort", nil)
-	require.Error(t, err, "a panic passes through unchanged")
-
-	plain := httptest.NewServer(s.gate.Require(mux))
-	defer plain.Close()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, plain.URL+"/socket", nil)
-	require.NoError(t, err)
-	r.Header = http.Header{"Cookie": {line}, "Connection": {"Upgrade"}, "Upgrade": {"websocket"}}
-	response, err = plain.Client().Transport.RoundTrip(r)
-	require.NoError(t, err)
-	assert.Equal(t, http.StatusSwitchingProtocols, response.StatusCode)
-	require.NoError(t, response.Body.Close())
-}
-
 func TestNestedGatesSignInOnce(t *testing.T) {
 	s := newSite(t)
 	b := newBrowser(t, uaWeChat)
@@ -639,18 +355,6 @@ func TestNestedGatesSignInOnce(t *testing.T) {
 	s.gate.Require(s.gate.Optional(s.gate.Require(s.page()))).ServeHTTP(w, requestWith(b.cookieLine(mustParse(t, s.URL), false)))
 	assert.Contains(t, w.Body.String(), "hello")
 	assert.Equal(t, []string{"Cookie"}, w.Header()["Vary"])
-}
-
-func TestNoHeaderForgesAUser(t *testing.T) {
-	s := newSite(t)
-	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	for _, name := range []string{"User", "X-User", "X-Openid", "X-Wx-Openid", "X-Wechat-User", "X-Forwarded-User", "Authorization", "Remote-User"} {
-		r.Header.Set(name, "oForged")
-	}
-	r.Header.Set("User-Agent", uaWeChat+" miniProgram/wx0123456789abcdef")
-	w := httptest.NewRecorder()
-	s.gate.Optional(s.page()).ServeHTTP(w, r)
-	assert.Contains(t, w.Body.String(), "hello nobody")
 }
 
 func TestPrintingShowsNoSecret(t *testing.T) {
@@ -677,7 +381,7 @@ func TestCheckConfigTellsWhatIsWrong(t *testing.T) {
 	defer fake.Close()
 	other := wechattest.NewServer()
 	defer other.Close()
-	rows := []struct {
+	for _, row := range []struct {
 		name   string
 		change func(*wechatgate.Options)
 		wants  []string
@@ -691,21 +395,25 @@ func TestCheckConfigTellsWhatIsWrong(t *testing.T) {
 		{"accounts that are swapped", func(o *wechatgate.Options) {
 			o.Website, o.OfficialAccount = o.OfficialAccount, o.Website
 		}, []string{"Options.OfficialAccount", "10016", "基本配置", "Options.Website", "10005", "网站应用"}},
-		{"a host that the consoles do not know", func(o *wechatgate.Options) { o.BaseURL = "https://www.shop.example.com" }, []string{"Options.OfficialAccount", "10003", "网页授权域名", "Options.Website", "授权回调域"}},
+		{"a host that the consoles do not know", func(o *wechatgate.Options) { o.BaseURL = strings.Replace(o.BaseURL, "127.0.0.1", "localhost", 1) }, []string{"Options.OfficialAccount", "10003", "网页授权域名", "Options.Website", "授权回调域"}},
 		{"WeChat out of reach", func(o *wechatgate.Options) { o.Endpoints.API = "http://127.0.0.1:1" }, []string{"could not be asked"}},
-	}
-	for _, row := range rows {
+	} {
 		t.Run(row.name, func(t *testing.T) {
-			o := fake.Options("https://shop.example.com")
+			var gate *wechatgate.Gate
+			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { gate.ServeHTTP(w, r) }))
+			defer server.Close()
+			o := fake.Options(server.URL)
+			o.HTTPClient = server.Client()
 			row.change(&o)
-			gate, err := wechatgate.New(o)
-			require.NoError(t, err)
-			err = gate.CheckConfig(context.Background())
+			gate, _ = wechatgate.New(o)
+			err := gate.CheckConfig(t.Context())
 			if row.wants == nil {
 				require.NoError(t, err)
 				return
 			}
 			require.Error(t, err)
+			var mistake *wechatgate.OptionError
+			assert.ErrorAs(t, err, &mistake)
 			for _, want := range row.wants {
 				assert.Contains(t, err.Error(), want)
 			}

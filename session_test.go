@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,10 +26,8 @@ const (
 )
 
 // testJar keeps sessions in cookies.
-func testJar(idle time.Duration, keys ...[]byte) *sessionJar {
-	if keys == nil {
-		keys = [][]byte{testKey('a')}
-	}
+func testJar(idle time.Duration) *sessionJar {
+	keys := [][]byte{testKey('a')}
 	return &sessionJar{
 		vault:    vault.InCookie(seal.New(keys, "session", testBinding), sessionCookie),
 		cookies:  seal.Attributes{Secure: true},
@@ -116,22 +113,12 @@ func TestSessionCookie(t *testing.T) {
 	assert.LessOrEqual(t, len(cookie.Value), 320)
 	t.Logf("a session of openid and unionid: %d bytes", len(cookie.Value))
 
-	w = httptest.NewRecorder()
-	require.NoError(t, j.end(w, j.read(tab{}.request())))
-	assert.Equal(t, []string{sessionCookie + "=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"}, w.Header()["Set-Cookie"])
-}
-
-func TestPageViewsSetNoCookieWithoutIdleTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j, b := testJar(0), tab{}
-		b.signIn(t, j, aSession())
-		for range 100 {
-			pass(time.Hour)
-			v, setCookies := b.visit(t, j)
-			assert.True(t, v.signedIn)
-			assert.Empty(t, setCookies)
-		}
-	})
+	const ended = "=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"
+	for idle, want := range map[time.Duration][]string{0: {sessionCookie + ended}, time.Hour: {sessionCookie + ended, seenCookie + ended}} {
+		w = httptest.NewRecorder()
+		require.NoError(t, testJar(idle).end(w, j.read(tab{}.request())))
+		assert.Equal(t, want, w.Header()["Set-Cookie"])
+	}
 }
 
 func TestVisitorWithoutCookieGetsNone(t *testing.T) {
@@ -194,18 +181,19 @@ func TestUnionIDOfAProfileFillsAGap(t *testing.T) {
 	}
 }
 
+// What a valid seal holds. That others do not open, and how many cookies are read,
+// is told in internal/seal and internal/vault.
 func TestSessionsThatDoNotCount(t *testing.T) {
 	j := testJar(0)
 	good := aSession()
 	b := tab{}
 	b.signIn(t, j, good)
 	sealed := b[sessionCookie]
-	sealAs := func(key byte, purpose, name, payload string) string {
-		value, err := seal.New([][]byte{testKey(key)}, purpose, testBinding).Seal(name, payload)
+	payload := func(payload string) string {
+		value, err := seal.New([][]byte{testKey('a')}, "session", testBinding).Seal(sessionCookie, payload)
 		require.NoError(t, err)
 		return value
 	}
-	payload := func(payload string) string { return sealAs('a', "session", sessionCookie, payload) }
 	with := func(change func(*session)) string {
 		s := good
 		change(&s)
@@ -228,14 +216,7 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 		good   bool
 	}{
 		{"the session itself", []string{sealed}, true},
-		{"an empty cookie", []string{""}, false},
 		{"rubbish", []string{"rubbish"}, false},
-		{"a cookie that was cut", []string{sealed[:len(sealed)-4]}, false},
-		{"a cookie that was changed", []string{"A" + sealed[1:]}, false},
-		{"an oversized cookie", []string{strings.Repeat("A", 9000)}, false},
-		{"another key", []string{sealAs('z', "session", sessionCookie, good.encode())}, false},
-		{"another cookie's seal", []string{sealAs('a', "session", seenCookie, good.encode())}, false},
-		{"an attempt's seal", []string{sealAs('a', "attempt", sessionCookie, good.encode())}, false},
 		{"a valid seal over nothing", []string{payload("\n")}, false},
 		{"a valid seal over rubbish", []string{payload("rubbish")}, false},
 		{"a valid seal over an attempt", []string{payload(attempt.encode())}, false},
@@ -243,9 +224,7 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 		{"data of two lines", []string{payload(good.encode() + "\n")}, true},
 		{"data that is too long", []string{payload(good.encode() + strings.Repeat("x", maxData+1))}, false},
 		{"another version", []string{field(0, "1")}, false},
-		{"no version", []string{field(0, "")}, false},
 		{"an app that was removed", []string{field(1, "wxcccccccccccccccc")}, false},
-		{"no app", []string{field(1, "")}, false},
 		{"the other app", []string{field(1, "wxbbbbbbbbbbbbbbbb")}, true},
 		{"no openid", []string{field(2, "")}, false},
 		{"an openid with a space", []string{field(2, "o x")}, false},
@@ -256,17 +235,12 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 		{"just now", []string{at(0)}, true},
 		{"nearly the whole lifetime", []string{at(7*24*time.Hour - time.Minute)}, true},
 		{"more than the lifetime", []string{at(7*24*time.Hour + time.Minute)}, false},
-		{"a year", []string{at(365 * 24 * time.Hour)}, false},
 		{"the beginning of time", []string{field(5, "-1y2p0ij32e8e8")}, false},
 		{"the end of time", []string{field(5, "1y2p0ij32e8e7")}, false},
 		{"a clock two minutes ahead", []string{at(-2 * time.Minute)}, true},
 		{"an hour in the future", []string{at(-time.Hour)}, false},
 		{"a broken cookie and a good one", []string{"broken", sealed}, true},
-		{"a good cookie and a broken one", []string{sealed, "broken"}, true},
 		{"an expired cookie and a good one", []string{at(30 * 24 * time.Hour), sealed}, true},
-		{"a hundred broken cookies and a good one", append(slices.Repeat([]string{"broken"}, 100), sealed), true},
-		{"four expired cookies and a good one", append(slices.Repeat([]string{at(30 * 24 * time.Hour)}, 4), sealed), false},
-		{"three thousand broken cookies", slices.Repeat([]string{"broken"}, 3000), false},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -288,18 +262,6 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 	}
 }
 
-func TestSessionsOutliveAChangeOfKeys(t *testing.T) {
-	old, next := testKey('a'), testKey('b')
-	b := tab{}
-	b.signIn(t, testJar(time.Hour, old), aSession())
-	assert.True(t, b.signedIn(t, testJar(time.Hour, next, old)))
-	assert.True(t, b.signedIn(t, testJar(time.Hour, old, next)))
-	v, setCookies := b.visit(t, testJar(time.Hour, next))
-	assert.False(t, v.signedIn)
-	assert.Len(t, setCookies, 1, "the cookie that nobody can open is removed")
-	assert.NotContains(t, b, sessionCookie)
-}
-
 func TestSessionEndsAfterItsLifetimeHoweverOftenItIsUsed(t *testing.T) {
 	for _, idle := range []time.Duration{0, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
@@ -308,8 +270,9 @@ func TestSessionEndsAfterItsLifetimeHoweverOftenItIsUsed(t *testing.T) {
 			end := time.Now().Add(7 * 24 * time.Hour)
 			for time.Now().Add(30 * time.Minute).Before(end) {
 				pass(30 * time.Minute)
-				v, _ := b.visit(t, j)
+				v, setCookies := b.visit(t, j)
 				require.True(t, v.signedIn)
+				require.Equal(t, idle > 0, len(setCookies) > 0, "a page view renews last-seen alone")
 			}
 			pass(time.Until(end) - time.Millisecond)
 			assert.True(t, b.signedIn(t, j))
@@ -367,8 +330,8 @@ func TestLastSeenCookieIsOfItsSessionAlone(t *testing.T) {
 		late := maps.Clone(later)
 		late[seenCookie] = b[seenCookie]
 		assert.True(t, late.signedIn(t, j), "a late answer to an older session does not end a newer one")
-		sealAs := func(key byte, purpose, payload string) string {
-			value, err := seal.New([][]byte{testKey(key)}, purpose, testBinding).Seal(seenCookie, payload)
+		sealed := func(payload string) string {
+			value, err := seal.New([][]byte{testKey('a')}, "last seen", testBinding).Seal(seenCookie, payload)
 			require.NoError(t, err)
 			return value
 		}
@@ -381,18 +344,15 @@ func TestLastSeenCookieIsOfItsSessionAlone(t *testing.T) {
 			signedIn   bool
 		}{
 			{"its own", b[seenCookie], true},
-			{"its own, made by hand", sealAs('a', "last seen", at(0)), true},
+			{"its own, made by hand", sealed(at(0)), true},
 			{"that of a later session of the same person", later[seenCookie], false},
 			{"none", "", false},
-			{"rubbish", "rubbish", false},
-			{"another key", sealAs('z', "last seen", at(0)), false},
-			{"a session's seal", sealAs('a', "session", at(0)), false},
-			{"a valid seal over rubbish", sealAs('a', "last seen", "rubbish"), false},
-			{"a valid seal without a time", sealAs('a', "last seen", mark), false},
-			{"nearly an hour ago", sealAs('a', "last seen", at(time.Hour-time.Second)), true},
-			{"an hour ago", sealAs('a', "last seen", at(time.Hour)), false},
-			{"a clock two minutes ahead", sealAs('a', "last seen", at(-2*time.Minute)), true},
-			{"an hour in the future", sealAs('a', "last seen", at(-time.Hour)), false},
+			{"a valid seal over rubbish", sealed("rubbish"), false},
+			{"a valid seal without a time", sealed(mark), false},
+			{"nearly an hour ago", sealed(at(time.Hour - time.Second)), true},
+			{"an hour ago", sealed(at(time.Hour)), false},
+			{"a clock two minutes ahead", sealed(at(-2 * time.Minute)), true},
+			{"an hour in the future", sealed(at(-time.Hour)), false},
 		} {
 			with := maps.Clone(b)
 			with[seenCookie] = row.seen
@@ -413,17 +373,6 @@ func aSessionMark(t *testing.T, j *sessionJar, b tab) string {
 	v := j.testRead(t, b.request())
 	require.True(t, v.signedIn)
 	return v.mark
-}
-
-func TestSignOutRemovesBothCookies(t *testing.T) {
-	j, b := testJar(time.Hour), tab{}
-	b.signIn(t, j, aSession())
-	assert.Len(t, b, 2)
-	w := httptest.NewRecorder()
-	require.NoError(t, j.end(w, j.read(b.request())))
-	b.take(w)
-	assert.Empty(t, b)
-	require.NoError(t, j.end(w, j.read(b.request())), "signing out twice is fine")
 }
 
 func TestRenewalThatRacesASignOutBringsNothingBack(t *testing.T) {

@@ -52,11 +52,8 @@ func (b tab) size() int {
 	return n
 }
 
-func testAttempts(keys ...[]byte) attempts {
-	if keys == nil {
-		keys = [][]byte{testKey('a')}
-	}
-	return attempts{cookies: seal.Attributes{Secure: true}, sealer: seal.New(keys, "attempt", testBinding), base: sessionCookie}
+func testAttempts() attempts {
+	return attempts{cookies: seal.Attributes{Secure: true}, sealer: seal.New([][]byte{testKey('a')}, "attempt", testBinding), base: sessionCookie}
 }
 
 // pass lets time go by, in a bubble of testing/synctest.
@@ -136,6 +133,7 @@ func TestAttemptIsFoundAsItWasBegun(t *testing.T) {
 	})
 }
 
+// What a valid seal holds, and which cookie it is in; see internal/seal for the rest.
 func TestAttemptsThatDoNotCount(t *testing.T) {
 	s := testAttempts()
 	begun, other := tab{}, tab{}
@@ -143,25 +141,22 @@ func TestAttemptsThatDoNotCount(t *testing.T) {
 	b := other.begin(t, s, anAttempt("/b"))
 	name, good := s.name(a.state), begun[s.name(a.state)]
 
-	sealed := func(sealer seal.Sealer, payload string) string {
-		value, err := sealer.Seal(name, payload)
+	sealed := func(payload string) string {
+		value, err := s.sealer.Seal(name, payload)
 		require.NoError(t, err)
 		return value
 	}
 	issued := func(ago time.Duration) string {
 		changed := a
 		changed.issued = time.Now().Add(-ago)
-		return sealed(s.sealer, changed.encode())
+		return sealed(changed.encode())
 	}
 	finished := func(ago time.Duration) string {
 		changed := a
 		changed.finished = time.Now().Add(-ago)
-		return sealed(s.sealer, changed.encode())
+		return sealed(changed.encode())
 	}
 	sameBeginning := a.state[:8] + b.state[8:]
-	keyOf := func(first byte, purpose string) seal.Sealer {
-		return seal.New([][]byte{testKey(first)}, purpose, testBinding)
-	}
 
 	for _, row := range []struct {
 		what   string
@@ -174,25 +169,14 @@ func TestAttemptsThatDoNotCount(t *testing.T) {
 		{"the cookie of another attempt", []string{good}, b.state, errNoAttempt},
 		{"another state that begins the same", []string{good}, sameBeginning, errForeignState},
 		{"another attempt under this name", []string{other[s.name(b.state)]}, a.state, errBadAttempt},
-		{"an empty cookie", []string{""}, a.state, errBadAttempt},
 		{"rubbish", []string{"rubbish"}, a.state, errBadAttempt},
-		{"a cookie that was cut", []string{good[:len(good)-4]}, a.state, errBadAttempt},
-		{"a cookie that was changed", []string{"A" + good[1:]}, a.state, errBadAttempt},
-		{"another key", []string{sealed(keyOf('z', "attempt"), a.encode())}, a.state, errBadAttempt},
-		{"a session's seal", []string{sealed(keyOf('a', "session"), a.encode())}, a.state, errBadAttempt},
-		{"a valid seal over rubbish", []string{sealed(s.sealer, "rubbish")}, a.state, errBadAttempt},
-		{"a valid seal over a session", []string{sealed(s.sealer, aSession().encode())}, a.state, errBadAttempt},
-		{"nearly ten minutes", []string{issued(10*time.Minute - time.Second)}, a.state, nil},
-		{"more than ten minutes", []string{issued(10*time.Minute + time.Second)}, a.state, errExpiredAttempt},
-		{"a day", []string{issued(24 * time.Hour)}, a.state, errExpiredAttempt},
+		{"a valid seal over rubbish", []string{sealed("rubbish")}, a.state, errBadAttempt},
+		{"a valid seal over a session", []string{sealed(aSession().encode())}, a.state, errBadAttempt},
 		{"a clock two minutes ahead", []string{issued(-2 * time.Minute)}, a.state, nil},
 		{"an hour in the future", []string{issued(-time.Hour)}, a.state, errExpiredAttempt},
 		{"just finished", []string{finished(time.Second)}, a.state, nil},
-		{"finished nearly two minutes ago", []string{finished(2*time.Minute - time.Second)}, a.state, nil},
-		{"finished more than two minutes ago", []string{finished(2*time.Minute + time.Second)}, a.state, errExpiredAttempt},
 		{"finished in an hour", []string{finished(-time.Hour)}, a.state, errExpiredAttempt},
 		{"a broken cookie and a good one", []string{"broken", good}, a.state, nil},
-		{"a good cookie and a broken one", []string{good, "broken"}, a.state, nil},
 		{"an old cookie and a good one", []string{issued(time.Hour), good}, a.state, nil},
 	} {
 		t.Run(row.what, func(t *testing.T) {
@@ -210,14 +194,6 @@ func TestAttemptsThatDoNotCount(t *testing.T) {
 			assert.Equal(t, attempt{}, found)
 		})
 	}
-}
-
-func TestAttemptsOutliveAChangeOfKeys(t *testing.T) {
-	old, next := testKey('a'), testKey('b')
-	b := tab{}
-	a := b.begin(t, testAttempts(old), anAttempt("/a"))
-	assert.Equal(t, []string{"/a"}, b.holds(testAttempts(next, old), a))
-	assert.Empty(t, b.holds(testAttempts(next), a))
 }
 
 func TestAttemptEndsAfterTenMinutesWhateverTheBrowserKeeps(t *testing.T) {

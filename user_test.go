@@ -41,6 +41,11 @@ func TestGateTrustsNoUserFromElsewhere(t *testing.T) {
 	require.NoError(t, err)
 	ctx := wechatgate.ContextWithUser(t.Context(), wechatgate.User{AppID: "wxaaaaaaaaaaaaaaaa", OpenID: "o"})
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+	for _, name := range []string{"X-User", "X-Openid", "X-Wx-Openid", "X-Wechat-User", "X-Forwarded-User", "Authorization", "Remote-User"} {
+		r.Header.Set(name, "oForged")
+	}
+	r.Header.Set("User-Agent", uaWeChat+" miniProgram/wx0123456789abcdef")
+	r.Header.Set("Cookie", "__Host-wechatgate=rubbish")
 	w := httptest.NewRecorder()
 	gate.Require(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("let in") })).ServeHTTP(w, r)
 	assert.Equal(t, http.StatusUnauthorized, w.Code)

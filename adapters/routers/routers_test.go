@@ -2,9 +2,7 @@ package routers_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 
 	"github.com/wechatgate/wechatgate"
 	"github.com/wechatgate/wechatgate/internal/gatesuite"
-	"github.com/wechatgate/wechatgate/wechattest"
 )
 
 func TestChi(t *testing.T) {
@@ -80,53 +77,36 @@ func TestHTTPRouter(t *testing.T) {
 // With Use before the routes, the gate stands before pages that do not exist as
 // well.
 func Example_chi() {
-	fake := wechattest.NewServer()
-	defer fake.Close()
-	site := httptest.NewUnstartedServer(nil)
-	gate, err := wechatgate.New(fake.Options("http://" + site.Listener.Addr().String()))
-	if err != nil {
-		panic(err)
-	}
-
-	r := chi.NewRouter()
-	r.Use(gate.Require)
-	r.Get("/orders/{id}", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(w, "order", chi.URLParam(r, "id"))
+	site := gatesuite.NewExample(func(gate *wechatgate.Gate) http.Handler {
+		r := chi.NewRouter()
+		r.Use(gate.Require)
+		r.Get("/orders/{id}", func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintln(w, "order", chi.URLParam(r, "id"))
+		})
+		return r
 	})
-
-	site.Config.Handler = r
-	site.Start()
 	defer site.Close()
-	printPage(fake.Browser(wechatgate.BrowserWeChat), site.URL+"/orders/7")
+	site.Open("/orders/7")
 	// Output:
 	// 200 order 7
 }
 
 // A gate before one part of a site; its own pages are mounted beside it.
 func Example_gorillaMux() {
-	fake := wechattest.NewServer()
-	defer fake.Close()
-	site := httptest.NewUnstartedServer(nil)
-	gate, err := wechatgate.New(fake.Options("http://" + site.Listener.Addr().String()))
-	if err != nil {
-		panic(err)
-	}
-
-	r := mux.NewRouter()
-	r.PathPrefix("/wechat/").Handler(gate)
-	r.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "for everybody") })
-	members := r.PathPrefix("/members").Subrouter()
-	members.Use(gate.Require)
-	members.HandleFunc("/orders/{id}", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(w, "order", mux.Vars(r)["id"])
+	site := gatesuite.NewExample(func(gate *wechatgate.Gate) http.Handler {
+		r := mux.NewRouter()
+		r.PathPrefix("/wechat/").Handler(gate)
+		r.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "for everybody") })
+		members := r.PathPrefix("/members").Subrouter()
+		members.Use(gate.Require)
+		members.HandleFunc("/orders/{id}", func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintln(w, "order", mux.Vars(r)["id"])
+		})
+		return r
 	})
-
-	site.Config.Handler = r
-	site.Start()
 	defer site.Close()
-	browser := fake.Browser(wechatgate.BrowserWeChat)
-	printPage(browser, site.URL+"/")
-	printPage(browser, site.URL+"/members/orders/7")
+	site.Open("/")
+	site.Open("/members/orders/7")
 	// Output:
 	// 200 for everybody
 	// 200 order 7
@@ -135,38 +115,17 @@ func Example_gorillaMux() {
 // A gate before single routes. httprouter passes its parameters in the context to
 // an http.Handler.
 func Example_httprouter() {
-	fake := wechattest.NewServer()
-	defer fake.Close()
-	site := httptest.NewUnstartedServer(nil)
-	gate, err := wechatgate.New(fake.Options("http://" + site.Listener.Addr().String()))
-	if err != nil {
-		panic(err)
-	}
-
-	r := httprouter.New()
-	r.Handler(http.MethodGet, "/wechat/*page", gate)
-	r.Handler(http.MethodPost, "/wechat/*page", gate)
-	r.Handler(http.MethodGet, "/orders/:id", gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(w, "order", httprouter.ParamsFromContext(r.Context()).ByName("id"))
-	})))
-
-	site.Config.Handler = r
-	site.Start()
+	site := gatesuite.NewExample(func(gate *wechatgate.Gate) http.Handler {
+		r := httprouter.New()
+		r.Handler(http.MethodGet, "/wechat/*page", gate)
+		r.Handler(http.MethodPost, "/wechat/*page", gate)
+		r.Handler(http.MethodGet, "/orders/:id", gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintln(w, "order", httprouter.ParamsFromContext(r.Context()).ByName("id"))
+		})))
+		return r
+	})
 	defer site.Close()
-	printPage(fake.Browser(wechatgate.BrowserWeChat), site.URL+"/orders/7")
+	site.Open("/orders/7")
 	// Output:
 	// 200 order 7
-}
-
-func printPage(browser *http.Client, url string) {
-	response, err := browser.Get(url)
-	if err != nil {
-		panic(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		panic(err)
-	}
-	fmt.Print(response.StatusCode, " ", string(body))
 }

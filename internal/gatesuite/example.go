@@ -1,8 +1,12 @@
 package gatesuite
 
 import (
+	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -12,6 +16,49 @@ import (
 	"github.com/wechatgate/wechatgate"
 	"github.com/wechatgate/wechatgate/wechattest"
 )
+
+// Example is a site with a gate and a fake WeChat, and somebody with WeChat's
+// browser, for examples.
+type Example struct {
+	fake    *wechattest.Server
+	server  *httptest.Server
+	browser *http.Client
+}
+
+// NewExample serves what build makes.
+func NewExample(build func(*wechatgate.Gate) http.Handler) *Example {
+	e := &Example{fake: wechattest.NewServer(), server: httptest.NewUnstartedServer(nil)}
+	e.browser = e.fake.Browser(wechatgate.BrowserWeChat)
+	options := e.fake.Options("http://" + e.server.Listener.Addr().String())
+	options.Logger = slog.New(slog.DiscardHandler)
+	gate, err := wechatgate.New(options)
+	if err != nil {
+		panic(err)
+	}
+	e.server.Config.Handler = build(gate)
+	e.server.Start()
+	return e
+}
+
+// Open prints the status and the text that a page ends in.
+func (e *Example) Open(path string) {
+	response, err := e.browser.Get(e.server.URL + path)
+	if err != nil {
+		panic(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(response.StatusCode, strings.TrimSpace(string(body)))
+}
+
+// Close ends both servers.
+func (e *Example) Close() {
+	e.server.Close()
+	e.fake.Close()
+}
 
 // RunExample builds the program in a directory, starts it with an address as its
 // argument, and signs somebody in. The program's WeChat is a fake of its own.

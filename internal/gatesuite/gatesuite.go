@@ -20,6 +20,11 @@ type Framework struct {
 	Mount string
 	// CallsMiddlewarePerRequest is true of gorilla/mux.
 	CallsMiddlewarePerRequest bool
+	// Adapter is the package that wraps middlewares, with which its panics begin;
+	// "" where they fit as they are.
+	Adapter string
+	// OwnWriterOnly is true of gin: a middleware has to hand on its ResponseWriter.
+	OwnWriterOnly bool
 }
 
 // Run checks every promise, with the gate in each place where it can stand.
@@ -29,6 +34,10 @@ func Run(t *testing.T, f Framework) {
 		for _, p := range promises() {
 			t.Run(a.name+"/"+p.name, func(t *testing.T) { p.check(newSite(t, f, a)) })
 		}
+	}
+	t.Run("a middleware that hands on another ResponseWriter", f.otherWriter)
+	if f.Adapter != "" {
+		t.Run("a middleware that hands on another request", f.otherRequest)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -65,6 +66,7 @@ func newSite(t *testing.T, f Framework, a arrangement) *site {
 	options.Public = a.public
 	options.VerifyFiles = map[string]string{"MP_verify_x.txt": "x"}
 	options.CheckSession = s.checkSession
+	options.Logger = slog.New(slog.DiscardHandler)
 	var err error
 	if s.gate, err = wechatgate.New(options); err != nil {
 		t.Fatal(err)
