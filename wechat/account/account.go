@@ -44,9 +44,13 @@ type Account struct {
 	// Warn. Nil means slog.Default(). Set it before the Account is used.
 	Logger *slog.Logger
 
-	// All else stands behind a pointer, which package fmt does not follow.
-	*kept
+	*hidden
 }
+
+// hidden keeps package fmt out. It asks no method of a value in somebody's
+// unexported field, and follows one pointer there where the verb does not fit, but
+// not two.
+type hidden struct{ *kept }
 
 // kept is what an Account knows.
 type kept struct {
@@ -62,7 +66,7 @@ type kept struct {
 // New returns the account of app. It makes no call. The client's zero value calls
 // WeChat itself.
 func New(app wechat.App, client wechat.Client) *Account {
-	return &Account{kept: &kept{app: app, http: client.HTTP, api: client.WithDefaults().API}}
+	return &Account{hidden: &hidden{&kept{app: app, http: client.HTTP, api: client.WithDefaults().API}}}
 }
 
 // Format writes the account's ID alone, whatever the verb.
@@ -80,7 +84,7 @@ func (a Account) MarshalJSON() ([]byte, error) {
 }
 
 func (a Account) id() string {
-	if a.kept == nil {
+	if a.hidden == nil {
 		return ""
 	}
 	return a.app.ID

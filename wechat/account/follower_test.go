@@ -98,6 +98,7 @@ func TestOpenIDsThatCannotBe(t *testing.T) {
 		require.ErrorIs(t, err, account.ErrOpenID, id)
 	}
 	assert.Zero(t, f.count())
+	f.from(opFollower, `{"subscribe":0}`)
 	_, err := a.Follower(t.Context(), longID)
 	assert.NoError(t, err)
 }

@@ -3,7 +3,6 @@ package account_test
 import (
 	"context"
 	"encoding/json"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -205,8 +204,6 @@ func TestAFloodWithAWrongSecretIsOneCallInThirtySeconds(t *testing.T) {
 	})
 }
 
-var hexSignature = regexp.MustCompile(`\A[0-9a-f]{40}\z`)
-
 func BenchmarkJSConfigWarm(b *testing.B) {
 	f, a := newFake()
 	ctx := context.Background()
@@ -216,7 +213,7 @@ func BenchmarkJSConfigWarm(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		c, err := a.JSConfig(ctx, testPage)
-		if err != nil || !hexSignature.MatchString(c.Signature) {
+		if err != nil || len(c.Signature) != 40 {
 			b.Fatal(err)
 		}
 	}
