@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -254,7 +255,46 @@ func TestAFetchHasTenSeconds(t *testing.T) {
 		assert.Equal(t, opToken, e.Op)
 		assert.Equal(t, 10*time.Second, time.Since(began))
 		assert.Equal(t, 1, f.records())
+
+		f, a = newFake()
+		f.when(opToken, func(n int, c call) (string, error) {
+			if n == 1 {
+				time.Sleep(8 * time.Second)
+				return refusal(-1), nil
+			}
+			return hangs(n, c)
+		})
+		began = time.Now()
+		_, err = a.Token(t.Context())
+		require.Error(t, err)
+		assert.Equal(t, 10*time.Second, time.Since(began), "the repetition included")
 	})
+}
+
+func TestWhoLeavesGetsTheirContextsError(t *testing.T) {
+	for _, op := range []string{opToken, opTicket, opFollower, opFollowers, "menu/get"} {
+		synctest.Test(t, func(t *testing.T) {
+			f, a := newFake()
+			f.when(op, hangs)
+			for name, ask := range map[string]func(context.Context) error{
+				opToken:     func(ctx context.Context) error { _, err := a.Token(ctx); return err },
+				opTicket:    func(ctx context.Context) error { _, err := a.JSConfig(ctx, testPage); return err },
+				opFollower:  func(ctx context.Context) error { _, err := a.Follower(ctx, "oX"); return err },
+				opFollowers: func(ctx context.Context) error { _, err := a.Followers(ctx, "oX"); return err },
+				"menu/get":  func(ctx context.Context) error { return a.Call(ctx, "/cgi-bin/menu/get", nil, nil) },
+			} {
+				if op != opToken && op != name {
+					continue
+				}
+				began := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				assert.Equal(t, context.DeadlineExceeded, ask(ctx), "%s while %s hangs", name, op)
+				cancel()
+				assert.Equal(t, time.Second, time.Since(began))
+			}
+			time.Sleep(10 * time.Second) // until the fetch has ended
+		})
+	}
 }
 
 func TestRenewal(t *testing.T) {
@@ -267,7 +307,7 @@ func TestRenewal(t *testing.T) {
 		require.Equal(t, 1, f.count(), "not before 300 s are left")
 
 		f.when(opToken, func(n int, c call) (string, error) { time.Sleep(5 * time.Second); return usual(n, c) })
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		before := time.Now()
 		for range 100 {
 			requireToken(t, a, "TOKEN-1") // the old one serves meanwhile
@@ -279,7 +319,12 @@ func TestRenewal(t *testing.T) {
 		time.Sleep(6893 * time.Second)
 		requireToken(t, a, "TOKEN-2")
 		synctest.Wait()
-		require.Equal(t, 2, f.count(), "the new token's own time counts, from when it was asked for")
+		require.Equal(t, 2, f.count(), "the new token's own time counts")
+		time.Sleep(time.Second)
+		requireToken(t, a, "TOKEN-2")
+		synctest.Wait()
+		require.Equal(t, 3, f.count(), "from when it was asked for")
+		time.Sleep(5 * time.Second)
 	})
 }
 
@@ -309,8 +354,8 @@ func TestAFailedRenewal(t *testing.T) {
 		f, a := newFake()
 		requireToken(t, a, "TOKEN-1")
 		f.from(opToken, refusal(45009))
-		time.Sleep(6900 * time.Second)
-		for range 297 * 10 { // to 7,197 s
+		time.Sleep(6927 * time.Second)
+		for range 272 * 10 { // to 7,199 s
 			requireToken(t, a, "TOKEN-1")
 			synctest.Wait()
 			time.Sleep(100 * time.Millisecond)
@@ -318,7 +363,7 @@ func TestAFailedRenewal(t *testing.T) {
 		require.Equal(t, 1+10, f.count(), "every 30 s")
 		require.Equal(t, 10, f.records(), "one record for each")
 
-		time.Sleep(4 * time.Second) // the token has ended; 30 s have not passed since the last renewal
+		time.Sleep(time.Second) // the token has ended; the last renewal was 3 s ago
 		_, err := a.Token(t.Context())
 		require.Equal(t, 45009, codeOf(err))
 		require.Equal(t, 1+11, f.count(), "fetched, although a renewal has just failed")
@@ -339,7 +384,7 @@ func TestAnEndedTokenIsNotServed(t *testing.T) {
 		requireToken(t, a, "SHORT")
 		time.Sleep(10*time.Second - 1)
 		requireToken(t, a, "SHORT")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		requireToken(t, a, "NEXT")
 		require.Equal(t, 2, f.count())
 	})
@@ -391,7 +436,7 @@ func TestFailuresAreRemembered(t *testing.T) {
 					require.Equal(t, first, ask())
 					require.Equal(t, calls, f.count(), "no call while the failure is remembered")
 					require.Equal(t, 1, f.records(), "one log record for a failed fetch: %s", f.log.String())
-					time.Sleep(1)
+					time.Sleep(time.Nanosecond)
 					f.when(op, usual)
 					require.NoError(t, ask())
 				})
@@ -418,7 +463,7 @@ func TestLogRecords(t *testing.T) {
 }
 
 func TestBusyAndUnsentCallsAreRepeatedOnce(t *testing.T) {
-	ask := map[string]func(context.Context, *account.Account) error{
+	asks := map[string]func(context.Context, *account.Account) error{
 		opToken:     func(ctx context.Context, a *account.Account) error { _, err := a.Token(ctx); return err },
 		opTicket:    func(ctx context.Context, a *account.Account) error { _, err := a.JSConfig(ctx, testPage); return err },
 		opFollower:  func(ctx context.Context, a *account.Account) error { _, err := a.Follower(ctx, "oX"); return err },
@@ -439,13 +484,13 @@ func TestBusyAndUnsentCallsAreRepeatedOnce(t *testing.T) {
 		{"another errcode", func(int, call) (string, error) { return refusal(45011), nil }, false},
 		{"no answer", hangs, false},
 	} {
-		for op, make := range ask {
+		for op, ask := range asks {
 			t.Run(tt.name+" on "+op, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f, a := newFake()
 					f.when(op, tt.say)
 					began := time.Now()
-					require.Error(t, make(t.Context(), a))
+					require.Error(t, ask(t.Context(), a))
 					require.LessOrEqual(t, time.Since(began), 10*time.Second)
 					calls := f.made(op)
 					if !tt.again || strings.HasPrefix(op, "menu/") {
@@ -462,7 +507,7 @@ func TestBusyAndUnsentCallsAreRepeatedOnce(t *testing.T) {
 						}
 						return usual(n, c)
 					})
-					require.NoError(t, make(t.Context(), a))
+					require.NoError(t, ask(t.Context(), a))
 				})
 			})
 		}
@@ -472,17 +517,15 @@ func TestBusyAndUnsentCallsAreRepeatedOnce(t *testing.T) {
 func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 	good := func(tokens ...string) func(int, call) (string, error) {
 		return func(n int, c call) (string, error) {
-			for _, token := range tokens {
-				if c.token == token {
-					return usual(n, c)
-				}
+			if slices.Contains(tokens, c.token) {
+				return usual(n, c)
 			}
 			return refusal(40001), nil
 		}
 	}
 	t.Run("each errcode on each call", func(t *testing.T) {
 		for _, code := range []int{40001, 40014, 42001} {
-			for op, make := range map[string]func(*account.Account) error{
+			for op, ask := range map[string]func(*account.Account) error{
 				opFollower:    func(a *account.Account) error { _, err := a.Follower(t.Context(), "oX"); return err },
 				opFollowers:   func(a *account.Account) error { _, err := a.Followers(t.Context(), "oX"); return err },
 				opTicket:      func(a *account.Account) error { _, err := a.JSConfig(t.Context(), testPage); return err },
@@ -495,7 +538,7 @@ func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 					}
 					return usual(n, c)
 				})
-				require.NoError(t, make(a), op)
+				require.NoError(t, ask(a), op)
 				calls := f.made(op)
 				require.Len(t, calls, 2, op)
 				assert.Equal(t, "TOKEN-1", calls[0].token)
@@ -550,7 +593,7 @@ func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 			time.Sleep(30*time.Second - 1)
 			ask()
 			require.Len(t, f.made(opToken), 2, "remembered for 30 s")
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			ask()
 			require.Len(t, f.made(opToken), 3)
 		})

@@ -91,7 +91,8 @@ func FuzzTokenAnswer(f *testing.F) {
 		token, err := heard(t, opToken, body).Token(t.Context())
 		if err != nil {
 			assert.Empty(t, token)
-			assert.IsType(t, &wechat.Error{}, err)
+			var e *wechat.Error
+			assert.ErrorAs(t, err, &e)
 			return
 		}
 		fields := strictly(t, body)

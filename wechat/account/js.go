@@ -79,8 +79,8 @@ func (a *Account) JSConfig(ctx context.Context, pageURL string) (JSConfig, error
 // whose example this function reproduces.
 func SignJS(ticket, nonce string, timestamp int64, pageURL string) string {
 	pageURL, _, _ = strings.Cut(pageURL, "#")
-	sum := sha1.Sum([]byte("jsapi_ticket=" + ticket + "&noncestr=" + nonce +
-		"&timestamp=" + strconv.FormatInt(timestamp, 10) + "&url=" + pageURL)) //nolint:gosec // WeChat's algorithm
+	text := "jsapi_ticket=" + ticket + "&noncestr=" + nonce + "&timestamp=" + strconv.FormatInt(timestamp, 10) + "&url=" + pageURL
+	sum := sha1.Sum([]byte(text)) //nolint:gosec // WeChat's algorithm
 	return hex.EncodeToString(sum[:])
 }
 
@@ -103,10 +103,10 @@ func isLocation(address string) bool {
 	if end := strings.IndexAny(rest, "/?"); end >= 0 {
 		authority = rest[:end]
 	}
-	host, port := authority, ""
+	host := authority
 	if colon := strings.LastIndexByte(authority, ':'); colon > strings.LastIndexByte(authority, ']') {
-		host, port = authority[:colon], authority[colon+1:]
-		if !isPort(scheme, port) {
+		host = authority[:colon]
+		if !isPort(scheme, authority[colon+1:]) {
 			return false
 		}
 	}

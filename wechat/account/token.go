@@ -137,12 +137,12 @@ func (a *Account) refuse(token string) {
 // askToken makes the call. It never says force_refresh, of which an account has
 // 20 a day and which ends the token that others hold (Tencent's documentation).
 func (a *Account) askToken(ctx context.Context) (token string, lifetime time.Duration, err error) {
-	body, err := json.Marshal(struct {
-		GrantType    string `json:"grant_type"`
-		AppID        string `json:"appid"`
-		Secret       string `json:"secret"`
-		ForceRefresh bool   `json:"force_refresh"`
-	}{"client_credential", a.app.ID, a.app.Secret, false})
+	body, err := json.Marshal(map[string]any{
+		"grant_type":    "client_credential",
+		"appid":         a.app.ID,
+		"secret":        a.app.Secret,
+		"force_refresh": false,
+	})
 	if err != nil {
 		return "", 0, wechat.ErrorOf(&call.Failure{Op: opToken, Cause: errors.New("the app is no JSON"), Unsent: true})
 	}
