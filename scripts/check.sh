@@ -48,7 +48,7 @@ step_docs() {
 	for file in README*.md; do
 		[[ -e $file ]] || continue
 		lines=$(wc -l <"$file")
-		((lines < 250)) || fail "$file has $lines lines, want fewer than 250"
+		((lines < 150)) || fail "$file has $lines lines, want fewer than 150"
 	done
 	# Each pattern is written so that it does not find itself.
 	local machine='(^|[^[:alnum:]._-])/(wor[k]|roo[t]|tm[p]|hom[e])/|proxy[.]golang|registry[.]npmjs|deb[.]debian'

@@ -2,7 +2,6 @@ package page
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 )
 
@@ -18,19 +17,18 @@ func Language(h http.Header) string {
 	if lang := weChatLanguage(head(h.Get("User-Agent"))); lang != "" {
 		return lang
 	}
-	best, bestQ := "zh-CN", 0.0
+	best, bestQ := "zh-CN", 0
 	left := maxHeader
 	for _, line := range h["Accept-Language"] {
 		if left <= 0 {
 			break
 		}
-		part, rest, more := "", line[:min(left, len(line))], true
+		rest := line[:min(left, len(line))]
 		left -= len(line) + 1
 		if left < 0 { // what was cut in two may mean something else
 			rest = rest[:max(0, strings.LastIndexByte(rest, ','))]
 		}
-		for more {
-			part, rest, more = strings.Cut(rest, ",")
+		for part := range strings.SplitSeq(rest, ",") {
 			tag, parameter, _ := strings.Cut(part, ";")
 			lang := matchLanguage(strings.TrimSpace(tag))
 			if lang == "" {
@@ -65,25 +63,27 @@ func matchLanguage(tag string) string {
 	if tag == "" || len(tag) > maxTag {
 		return ""
 	}
-	subtag, rest := cutSubtag(strings.ToLower(tag))
-	switch subtag {
-	case "en":
+	subtag, rest := cutSubtag(tag)
+	switch {
+	case strings.EqualFold(subtag, "en"):
 		return "en"
-	case "*":
+	case subtag == "*":
 		return "zh-CN"
-	case "zh":
-		for rest != "" { // the script stands before the region
-			subtag, rest = cutSubtag(rest)
-			switch subtag {
-			case "hans":
-				return "zh-CN"
-			case "hant", "tw", "hk", "mo":
+	case !strings.EqualFold(subtag, "zh"):
+		return ""
+	}
+	for rest != "" { // the script stands before the region
+		subtag, rest = cutSubtag(rest)
+		if strings.EqualFold(subtag, "hans") {
+			return "zh-CN"
+		}
+		for _, own := range [...]string{"hant", "tw", "hk", "mo"} {
+			if strings.EqualFold(subtag, own) {
 				return "zh-TW"
 			}
 		}
-		return "zh-CN"
 	}
-	return ""
+	return "zh-CN"
 }
 
 func cutSubtag(tag string) (subtag, rest string) {
@@ -93,19 +93,26 @@ func cutSubtag(tag string) (subtag, rest string) {
 	return tag, ""
 }
 
-// quality reads "q=0.8". It is 1 where nothing is said, and 0 where what is said
-// makes no sense.
-func quality(parameter string) float64 {
+// quality reads "q=0.8" in thousandths. It is 1000 where nothing is said, and 0
+// where what is said makes no sense.
+func quality(parameter string) int {
 	parameter = strings.TrimSpace(parameter)
 	if parameter == "" {
-		return 1
+		return 1000
 	}
 	name, value, _ := strings.Cut(parameter, "=")
-	if !strings.EqualFold(name, "q") || len(value) > maxTag {
+	whole, decimals, _ := strings.Cut(value, ".")
+	if !strings.EqualFold(name, "q") || len(whole) != 1 || len(decimals) > 3 {
 		return 0
 	}
-	q, err := strconv.ParseFloat(value, 64)
-	if err != nil || q > 1 { // less than 0, or NaN, never wins
+	q := 0
+	for _, digit := range []byte((whole + decimals + "000")[:4]) {
+		if digit < '0' || digit > '9' {
+			return 0
+		}
+		q = 10*q + int(digit-'0')
+	}
+	if q > 1000 {
 		return 0
 	}
 	return q

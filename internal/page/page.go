@@ -71,8 +71,12 @@ type Field struct {
 // Render returns a page and the Content-Security-Policy that goes with it. It
 // fails for a name or a language that it does not know.
 func Render(d Data) (html []byte, csp string, err error) {
-	layout := pageTemplates.Lookup(d.Name + ".html")
-	if layout == nil || pageWords[d.Lang] == nil {
+	file := d.Name + ".html"
+	if d.Name == "retry" || d.Name == "error" {
+		file = "failed.html"
+	}
+	layout := pageTemplates.Lookup(file)
+	if layout == nil || pageWords[d.Lang] == nil || d.Name == "layout" || d.Name == "failed" {
 		return nil, "", fmt.Errorf("wechatgate: no page %q in %q", d.Name, d.Lang)
 	}
 	v := newView(d)
@@ -119,6 +123,12 @@ func (v view) Kept() bool { return v.Form.CannotKeep == "" }
 func (v view) Copies() bool {
 	return v.PageURL != "" && slices.Contains([]string{"open-in-wechat", "code", "retry", "error"}, v.Name) ||
 		v.Name == "code" && v.ScanURL != "" && v.Phone
+}
+
+// HasButton reports whether a page of a failure has a button of its own. Where
+// there is none, the way home is one.
+func (v view) HasButton() bool {
+	return v.SignInURL != "" || v.Copies() || v.SignOutURL != "" && v.Text("sign-out") != ""
 }
 
 // FrameSeconds is how long WeChat's QR code is offered: as long as the attempt

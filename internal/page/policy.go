@@ -10,10 +10,11 @@ import (
 func (v view) policy() string {
 	policy := "default-src 'none'; style-src " + pageStyle.source + "; base-uri 'none'; frame-ancestors 'none'"
 	if len(v.scripts) > 0 {
-		policy += "; script-src"
+		var sources []string
 		for _, script := range v.scripts {
-			policy += " " + script.source
+			sources = append(sources, script.source)
 		}
+		policy += "; script-src " + strings.Join(sources, " ")
 	}
 	if images := imageSources(v.Site.Logo, v.chatQR()); len(images) > 0 {
 		policy += "; img-src " + strings.Join(images, " ")

@@ -69,9 +69,11 @@
     forget();
     show("discarded");
   });
-  // On loading, and on coming back to a page that the browser held on to.
-  addEventListener("pageshow", function () {
+  function look() {
     send.disabled = false;
     show(kept() ? "kept" : "nothing");
-  });
+  }
+
+  look();
+  addEventListener("pageshow", look); // coming back to a page that the browser held on to
 })();
