@@ -9,7 +9,8 @@ import (
 	"github.com/wechatgate/wechatgate/internal/call"
 )
 
-// The calls that an [Error] can come from.
+// The calls that an [Error] of this package can come from. Package account names
+// its own after their paths, such as "user/info".
 const (
 	OpExchange   = "access_token"  // /sns/oauth2/access_token
 	OpRefresh    = "refresh_token" // /sns/oauth2/refresh_token

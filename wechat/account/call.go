@@ -41,7 +41,7 @@ func (a *Account) Call(ctx context.Context, path string, in, out any) error {
 	if out != nil && (target.Kind() != reflect.Pointer || target.IsNil()) {
 		return errors.New("account: Call: out is no pointer")
 	}
-	r := request{op: op, path: path}
+	r := request{op: op, path: path, words: true}
 	if in != nil {
 		var body bytes.Buffer
 		encoder := json.NewEncoder(&body)
@@ -104,6 +104,7 @@ type request struct {
 	path   string // with its query
 	json   []byte // nil: GET
 	repeat bool   // once more where WeChat was busy or nothing was sent
+	words  bool   // people's remarks and names may be in the answer
 }
 
 // sendWithToken makes a call with the account's token, and once more with another
@@ -179,8 +180,9 @@ func (a *Account) sendOnce(ctx context.Context, r request, token string, read fu
 	if failed != nil {
 		return failed
 	}
-	// Remarks and nicknames may bring control characters.
-	body = answer.WithoutControls(body)
+	if r.words {
+		body = answer.WithoutControls(body)
+	}
 	o, err := answer.Parse(body)
 	if err != nil {
 		return &call.Failure{Op: r.op, Cause: err}

@@ -53,6 +53,7 @@ func (a *Account) Follower(ctx context.Context, openID string) (Follower, error)
 		op:     opFollower,
 		path:   "/cgi-bin/user/info?openid=" + call.Escape(openID) + "&lang=" + language,
 		repeat: true,
+		words:  true,
 	}, func(o *answer.Object, _ []byte) (err error) {
 		follower, err = readFollower(o)
 		switch {
@@ -119,7 +120,7 @@ func (a *Account) batch(ctx context.Context, openIDs []string) (followers []Foll
 	if err != nil {
 		return nil, err
 	}
-	err = a.sendWithToken(ctx, request{op: opFollowers, path: "/cgi-bin/user/info/batchget", json: body, repeat: true}, func(o *answer.Object, _ []byte) (err error) {
+	err = a.sendWithToken(ctx, request{op: opFollowers, path: "/cgi-bin/user/info/batchget", json: body, repeat: true, words: true}, func(o *answer.Object, _ []byte) (err error) {
 		followers, err = readFollowers(o, openIDs)
 		return err
 	})

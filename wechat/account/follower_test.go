@@ -215,6 +215,7 @@ func TestTokenAnswers(t *testing.T) {
 		{"time with a fraction", `{"access_token":"T","expires_in":7200.5}`, ""},
 		{"time without end", `{"access_token":"T","expires_in":99999999999}`, ""},
 		{"trailing bytes", `{"access_token":"T","expires_in":7200}{}`, ""},
+		{"a control character", `{"access_token":"T` + "\x01" + `","expires_in":7200}`, ""},
 		{"errcode and token", `{"errcode":40013,"access_token":"T","expires_in":7200}`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -240,6 +241,7 @@ func TestTicketAnswers(t *testing.T) {
 		{"a number", `{"errcode":0,"ticket":7}`, false},
 		{"two", `{"errcode":0,"ticket":"S","ticket":"T"}`, false},
 		{"time in words", `{"errcode":0,"ticket":"T","expires_in":"soon"}`, false},
+		{"a control character", `{"ticket":"T` + "\n" + `"}`, false},
 		{"errcode in quotes", `{"errcode":"0","ticket":"T"}`, false},
 		{"trailing bytes", `{"errcode":0,"ticket":"T"} x`, false},
 	} {
