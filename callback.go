@@ -115,7 +115,7 @@ func (q callbackQuery) retryQuery() string {
 func (g *Gate) denied(v *visit, a attempt, err error) {
 	f := failure{err: newError(ReasonDenied, errDenied), target: "/"}
 	if err == nil {
-		f.target, f.attrs = a.target, a.attrs()
+		f.target, f.again, f.attrs = a.target, g.again(a), a.attrs()
 		if a.finished.IsZero() {
 			g.attempts.drop(v.w, a.state)
 		}
@@ -138,6 +138,7 @@ func (g *Gate) invalid(v *visit, err error) {
 type exchangeResult struct {
 	session   session
 	target    string
+	code      string // for a phone that has scanned
 	err       *Error
 	restart   bool // a new code may help
 	codeUsed  bool
@@ -171,10 +172,15 @@ func (g *Gate) finish(v *visit, a attempt, code string) {
 		return result, !result.retryable
 	})
 	if err != nil {
-		g.fail(v.w, v.r, failure{err: exchangeError(err), target: a.target, attrs: a.attrs()})
+		g.fail(v.w, v.r, failure{err: exchangeError(err), target: a.target, again: g.again(a), attrs: a.attrs()})
 		return
 	}
-	switch decideOutcome(result, a.restarts, v.signedIn) {
+	f := failure{err: result.err, target: a.target, attrs: a.attrs()}
+	f.again = g.again(a)
+	if a.scan && result.err != nil && result.err.Reason == ReasonCode {
+		f.words = "code-limit"
+	}
+	switch decideOutcome(result, a.restarts, v.signedIn, a.scan) {
 	case outcomeTarget:
 		g.attempts.finish(v.w, a)
 		g.arriveAt(v.w, a.target)
@@ -182,12 +188,23 @@ func (g *Gate) finish(v *visit, a attempt, code string) {
 		g.restart(v, a, result.err)
 	case outcomeFail:
 		g.attempts.drop(v.w, a.state)
-		g.fail(v.w, v.r, failure{err: result.err, target: a.target, attrs: a.attrs()})
+		g.fail(v.w, v.r, f)
 	case outcomeRetry:
-		g.fail(v.w, v.r, failure{err: result.err, target: a.target, attrs: a.attrs()})
+		g.fail(v.w, v.r, f)
+	case outcomeCode:
+		g.showCode(v, a, result.code)
 	case outcomeSignIn:
 		g.completeSignIn(v, a, result)
 	}
+}
+
+// again is where trying once more leads: for a phone that has scanned, to the
+// address that it scanned.
+func (g *Gate) again(a attempt) string {
+	if a.scan {
+		return g.targets.Location(a.target)
+	}
+	return ""
 }
 
 // exchangeError gives a reason to an error that is not WeChat's.
@@ -216,11 +233,11 @@ func (c handlerValues) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// completeSignIn writes the session.
-func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) {
+// completeSignIn writes the session, and reports whether it could.
+func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) bool {
 	if err := g.sessions.begin(v.w, &v.lookup, result.session); err != nil {
 		g.fail(v.w, v.r, failure{err: newError(ReasonSession, err), target: a.target, attrs: a.attrs()})
-		return
+		return false
 	}
 	g.attempts.finish(v.w, a)
 	if v.cookies.Has(suffixSignedOut) {
@@ -230,12 +247,17 @@ func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) {
 		slog.String("flow", string(a.flow)),
 		slog.String("browser", string(ClassifyBrowser(v.r.UserAgent()))))...)
 	g.arriveAt(v.w, result.target)
+	return true
 }
 
 // restart begins the attempt anew, once.
 func (g *Gate) restart(v *visit, a attempt, cause *Error) {
 	g.record(v.r, slog.LevelWarn, "sign-in restarted", append(errorAttrs(cause), a.attrs()...)...)
 	g.attempts.drop(v.w, a.state)
+	if a.scan {
+		g.leaveToScan(v, a.number, a.restarts+1)
+		return
+	}
 	g.signIn(v, signInRequest{
 		flow:     a.flow,
 		target:   a.target,
@@ -263,6 +285,9 @@ func (g *Gate) exchange(r *http.Request, a attempt, code string) exchangeResult 
 	}
 	if token.Snapshot {
 		return exchangeResult{err: newError(ReasonSnapshot, errSnapshot)}
+	}
+	if a.scan {
+		return g.mintForScan(r, a, token)
 	}
 	profile, failed := g.readProfile(ctx, r, a, app, token)
 	if failed != nil {
@@ -324,7 +349,7 @@ func (g *Gate) classifyError(app App, err error) exchangeResult {
 	case wechat.ClassUsedCode:
 		return exchangeResult{err: newError(ReasonWeChat, err), restart: true, codeUsed: true}
 	case wechat.ClassThrottled:
-		g.pauses.begin(app.ID)
+		g.pauses.begin(app.ID, pauseLength)
 		return exchangeResult{err: newError(ReasonBusy, &busyFor{err, pauseLength}), retryable: answer.Op == wechat.OpExchange}
 	case wechat.ClassBusy:
 		return exchangeResult{err: newError(ReasonBusy, err), retryable: answer.Op == wechat.OpExchange}
@@ -349,8 +374,10 @@ func (g *Gate) admitLogin(r *http.Request, a attempt, token wechat.Token, profil
 	if profile != nil {
 		s = s.withProfile(*profile, profileFromWeChat)
 	}
+	follower := g.askFollower(r, &s)
 	login := &Login{
 		User:     s.user,
+		Follower: follower,
 		Token:    token,
 		Profile:  profile,
 		Browser:  ClassifyBrowser(r.UserAgent()),
@@ -397,24 +424,24 @@ func (g *Gate) askSite(r *http.Request, login *Login) *Error {
 // that it is not asked again meanwhile.
 type pauses struct {
 	mu    sync.Mutex
-	until map[string]time.Time // by app ID
+	until map[string]time.Time // by app ID, or what else is not to be asked
 }
 
 // pauseLength is how long the gate leaves WeChat alone after 45009 or 45011.
 const pauseLength = 30 * time.Second
 
-func (p *pauses) begin(appID string) {
+func (p *pauses) begin(what string, length time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.until == nil {
 		p.until = map[string]time.Time{}
 	}
-	p.until[appID] = time.Now().Add(pauseLength)
+	p.until[what] = time.Now().Add(length)
 }
 
 // left returns how long the pause still lasts, or 0.
-func (p *pauses) left(appID string) time.Duration {
+func (p *pauses) left(what string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return max(0, time.Until(p.until[appID]))
+	return max(0, time.Until(p.until[what]))
 }

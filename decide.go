@@ -234,12 +234,13 @@ const (
 	outcomeRestart                // to WeChat once more
 	outcomeFail                   // a page; the attempt is dropped
 	outcomeRetry                  // a page; the same code may still succeed
+	outcomeCode                   // a page with a code, for a phone that has scanned
 )
 
 // decideOutcome says what follows from the exchange of a code.
-func decideOutcome(r exchangeResult, restarts int, signedIn bool) outcome {
+func decideOutcome(r exchangeResult, restarts int, signedIn, scan bool) outcome {
 	switch {
-	case r.codeUsed && signedIn:
+	case r.codeUsed && signedIn && !scan:
 		return outcomeTarget
 	case r.restart && restarts == 0:
 		return outcomeRestart
@@ -247,6 +248,42 @@ func decideOutcome(r exchangeResult, restarts int, signedIn bool) outcome {
 		return outcomeRetry
 	case r.err != nil:
 		return outcomeFail
+	case scan:
+		return outcomeCode
 	}
 	return outcomeSignIn
+}
+
+// codeFacts is what is known of a code that was posted.
+type codeFacts struct {
+	attempt  attemptState
+	signedIn bool
+	isCode   bool // what was typed has 6 digits
+	finished int  // sign-ins that this browser finished within two minutes
+}
+
+// codeStep is what a person gets who typed a code.
+type codeStep int
+
+const (
+	codeTry       codeStep = iota // the one step that costs a try
+	codeTarget                    // 303: this browser is signed in already
+	codeNewNumber                 // 401: the form is too old, or was used: a page with another number
+	codeLoop                      // 503
+	codeMalformed                 // 401: the page again, without a try
+)
+
+// decideCode says what a person gets who typed a code.
+func decideCode(f codeFacts) codeStep {
+	switch {
+	case f.attempt != attemptLive && f.signedIn:
+		return codeTarget
+	case f.attempt != attemptLive:
+		return codeNewNumber
+	case f.finished >= maxRounds && !f.signedIn:
+		return codeLoop
+	case !f.isCode:
+		return codeMalformed
+	}
+	return codeTry
 }

@@ -15,6 +15,9 @@ type signInRequest struct {
 	profile  bool // more than the openid is wanted
 	asked    bool // the person pressed a button for it
 	restarts int
+
+	newNumber bool   // of FlowCode: not the number that waits already
+	words     string // of the built-in page
 }
 
 // challenge answers a request for a gated page that may not pass.
@@ -55,7 +58,8 @@ func (g *Gate) login(w http.ResponseWriter, r *http.Request) {
 		profile: parameter(r, "scope") == string(wechat.ScopeUserInfo),
 		// A script that leads here by itself says auto=1, unless it is another
 		// site's.
-		asked: parameter(r, "auto") != "1" && !isCrossSite(r),
+		asked:     parameter(r, "auto") != "1" && !isCrossSite(r),
+		newNumber: parameter(r, "new") == "1",
 	}
 	switch parameter(r, "flow") {
 	case string(FlowQR):

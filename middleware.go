@@ -17,6 +17,8 @@ import (
 	"github.com/wechatgate/wechatgate/internal/target"
 	"github.com/wechatgate/wechatgate/internal/vault"
 	"github.com/wechatgate/wechatgate/wechat"
+	"github.com/wechatgate/wechatgate/wechat/account"
+	"github.com/wechatgate/wechatgate/wechat/push"
 )
 
 // Gate keeps pages for visitors who have signed in with WeChat. Make one with
@@ -46,6 +48,9 @@ type gate struct {
 	client     wechat.Client
 	exchanges  *once.Group[exchangeResult]
 	pauses     pauses
+	account    *account.Account // nil without OfficialAccount
+	codes      codeBook
+	chatServer *push.Handler // nil without a chat's server
 	sameOrigin *http.CrossOriginProtection
 	openOrigin string // of WeChat's pages
 
@@ -115,7 +120,15 @@ func New(options Options) (*Gate, error) {
 		loginRequired:   newChallenge("login_required", targets.Own(pathLogin)),
 		profileRequired: newChallenge("profile_required", targets.Own(pathLogin)+"?"+askForProfile),
 	}
-	return &Gate{g}, nil
+	if o.OfficialAccount.ID != "" {
+		g.account = account.New(o.OfficialAccount, g.client)
+		g.account.Logger = o.Logger
+	}
+	gate := &Gate{g}
+	if g.have.code() {
+		gate.openCodes(sealer("codes"))
+	}
+	return gate, nil
 }
 
 // Format writes which site the gate is for, whatever the verb. It keeps secrets

@@ -16,6 +16,8 @@ import (
 
 	"github.com/wechatgate/wechatgate/internal/target"
 	"github.com/wechatgate/wechatgate/wechat"
+	"github.com/wechatgate/wechatgate/wechat/account"
+	"github.com/wechatgate/wechatgate/wechat/push"
 )
 
 // App is an official account or a website app: its AppID and AppSecret. It
@@ -148,6 +150,15 @@ type Options struct {
 	// home and footer. Default: nothing.
 	Site Site
 
+	// AskFollower asks at each sign-in through the official account whether the
+	// person follows it: Login.Follower. That is one more call to WeChat, which
+	// has 3 seconds; a sign-in never fails by it. It needs OfficialAccount.
+	AskFollower bool
+
+	// JSSDK opens the gate's page js-config, which signs addresses of this site
+	// for wx.config. It needs OfficialAccount.
+	JSSDK bool
+
 	// CodeSignIn lets people sign in with a code from WeChat where WeChat offers
 	// no sign-in. Default: off.
 	CodeSignIn CodeSignIn
@@ -200,6 +211,10 @@ type Login struct {
 	Browser Browser
 	// ReturnTo is where the visitor goes next, a path below BaseURL.
 	ReturnTo string
+	// Follower is the person as the official account knows them, with
+	// Options.AskFollower; nil where that is off, for other apps, and where
+	// WeChat could not be asked.
+	Follower *account.Follower
 	// Data is what OnLogin wants to find in User.Data: the site's own user ID, a
 	// role. At most 512 bytes of UTF-8, sealed with the session. Longer or
 	// invalid, the sign-in fails with ReasonConfig.
@@ -247,6 +262,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Site.Home == "" {
 		o.Site.Home = "/"
+	}
+	if o.CodeSignIn.Chat.isSet() && o.CodeSignIn.Chat.Name == "" {
+		o.CodeSignIn.Chat.Name = o.CodeSignIn.Chat.AppID
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -296,6 +314,8 @@ func (o Options) validate() (*target.Public, error) {
 		validateEndpoint("Endpoints.API", o.Endpoints.API),
 		o.validateQR(),
 		o.validateSite(),
+		o.validateAccount(),
+		o.validateCodes(),
 		errors.Join(publicErr...),
 	)
 }
@@ -393,6 +413,60 @@ func (o Options) validateQR() error {
 	}
 	if err := o.QRStyle.Validate(); err != nil {
 		errs = append(errs, optionError("QRStyle", "%w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// validateAccount wants an official account where its own API is to be asked.
+func (o Options) validateAccount() error {
+	var errs []error
+	if o.AskFollower && o.OfficialAccount == (App{}) {
+		errs = append(errs, optionError("AskFollower", "needs OfficialAccount: who follows is asked of the official account"))
+	}
+	if o.JSSDK && o.OfficialAccount == (App{}) {
+		errs = append(errs, optionError("JSSDK", "needs OfficialAccount: its ticket signs pages"))
+	}
+	return errors.Join(errs...)
+}
+
+// validateCodes names every mistake in CodeSignIn. None of its values stand in an
+// error.
+func (o Options) validateCodes() error {
+	var errs []error
+	fail := func(field, problem string) { errs = append(errs, optionError("CodeSignIn."+field, "%s", problem)) }
+	if o.CodeSignIn.Scan && o.OfficialAccount == (App{}) {
+		fail("Scan", "needs OfficialAccount, a verified service account: the phone that scans signs in with it. Other accounts have Chat")
+	}
+	chat := o.CodeSignIn.Chat
+	if !chat.isSet() {
+		return errors.Join(errs...)
+	}
+	switch {
+	case chat.AppID == "":
+		fail("Chat.AppID", "is required: the AppID of the account whose chat it is")
+	case strings.HasPrefix(chat.AppID, "gh_"):
+		fail("Chat.AppID", "is an original ID (原始ID): want the AppID, which begins with wx")
+	case strings.IndexFunc(chat.AppID, notToken) >= 0:
+		fail("Chat.AppID", "want letters and digits only, as the console shows it")
+	case chat.AppID == o.Website.ID:
+		fail("Chat.AppID", "is Website's: a website app has no chat")
+	}
+	if chat.QRImage != "" && !isLocalPath(chat.QRImage) && !hasScheme(chat.QRImage, "https") {
+		fail("Chat.QRImage", `want an https address, or a path of this site below BaseURL, like "/qr.jpg"`)
+	}
+	switch server := (push.Handler{AppID: "wx0", Token: chat.Token, EncodingAESKey: chat.EncodingAESKey, OldEncodingAESKey: chat.OldEncodingAESKey}); {
+	case chat.Token == "" && chat.EncodingAESKey == "" && chat.OldEncodingAESKey == "":
+		if chat.OnMessage != nil {
+			fail("Chat.OnMessage", "needs Token and EncodingAESKey: without them no message comes here")
+		}
+	case chat.Token == "":
+		fail("Chat.Token", "is missing, though a key is set: 令牌(Token) of the console's 服务器配置")
+	case chat.EncodingAESKey == "":
+		fail("Chat.EncodingAESKey", "is missing: 消息加解密密钥 of the console's 服务器配置, 43 letters and digits")
+	default:
+		if err := server.Validate(); err != nil {
+			fail("Chat", err.Error())
+		}
 	}
 	return errors.Join(errs...)
 }

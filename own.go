@@ -20,6 +20,9 @@ const (
 	pathUser      = "user"
 	pathResend    = "resend"
 	pathCheck     = "check"
+	pathCode      = "code"
+	pathMessages  = "messages"
+	pathJSConfig  = "js-config"
 )
 
 // ServeHTTP serves the gate's own pages below Options.Prefix, and
@@ -68,7 +71,17 @@ func (g *Gate) serveOwn(w http.ResponseWriter, r *http.Request) bool {
 		g.resendPage(w, r)
 	case pathCheck:
 		g.answerCheck(w, r, false)
+	case pathCode:
+		g.codeForm(w, r)
+	case pathMessages:
+		g.messages(w, r)
+	case pathJSConfig:
+		g.jsConfigPage(w, r)
 	default:
+		if number, scanned := strings.CutPrefix(name, pathCode+"/"); scanned {
+			g.scanned(w, r, number)
+			return true
+		}
 		g.notFound(w, r)
 	}
 	return true

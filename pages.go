@@ -20,6 +20,8 @@ const (
 	PageSnapshot     PageName = "snapshot"       // press 使用完整服务
 	PageRetry        PageName = "retry"          // something failed that another try may mend
 	PageError        PageName = "error"          // something failed that another try will not mend
+	PageCode         PageName = "code"           // a number, and a field for the code that WeChat shows for it
+	PageCodeShown    PageName = "code-shown"     // that code, on the phone
 )
 
 // Page is what a page of the gate has to say. Options.Page gets it; the built-in
@@ -61,6 +63,8 @@ type Page struct {
 	// Err is what failed; its Reason chooses the words. It is nil on pages that
 	// are not failures. Do not show Err.Err.
 	Err *Error
+
+	CodePage // of PageCode and PageCodeShown
 }
 
 // ServeHTTP writes the built-in page, with its status and
@@ -137,8 +141,19 @@ func (g *Gate) pageData(r *http.Request, p Page) page.Data {
 		Reference:     p.Reference,
 		Message:       p.Message,
 		OpenOrigin:    g.openOrigin,
-		TriesLeft:     -1,
+		Number:        p.Number,
+		Code:          p.Code,
+		ScanURL:       p.ScanURL,
+		CodeURL:       p.CodeURL,
+		ChatName:      p.ChatName,
+		ChatQR:        p.ChatQR,
+		Host:          p.Host,
+		Hidden:        p.Hidden,
+		TriesLeft:     p.TriesLeft,
 		CleanAddress:  own && p.Err != nil && strings.HasSuffix(r.URL.Path, "/"+pathCallback),
+	}
+	if p.Name != PageCode {
+		d.TriesLeft = -1
 	}
 	if p.Err != nil {
 		d.Words = string(p.Err.Reason)

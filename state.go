@@ -118,7 +118,7 @@ func (s attempts) read(c *seal.Cookies) heldAttempts {
 		case h.name != s.name(a.state):
 			h.err = errForeignState
 		case !a.alive(now):
-			h.err = errExpiredAttempt
+			h.attempt, h.err = a, errExpiredAttempt
 		default:
 			h.attempt = a
 			held.live = append(held.live, h)
@@ -147,6 +147,41 @@ func (h heldAttempts) find(state string) (attempt, error) {
 		}
 	}
 	return attempt{}, err
+}
+
+// findCode returns the attempt of a page with a number. Of one that has expired,
+// the target is still known.
+func (h heldAttempts) findCode(state string) (attempt, error) {
+	if !isState(state) {
+		return attempt{}, errNoAttempt
+	}
+	a, err := h.find(state)
+	for _, stale := range h.stale {
+		if err != nil && stale.state == state {
+			a = stale.attempt
+		}
+	}
+	if a.flow != FlowCode && a.flow != "" {
+		return attempt{}, errNoAttempt
+	}
+	return a, err
+}
+
+// waiting returns the newest attempt of a page with a number that leads to a
+// target.
+func (h heldAttempts) waiting(target string) (newest attempt, found bool) {
+	for _, a := range h.live {
+		if a.flow == FlowCode && a.finished.IsZero() && a.target == target && a.issued.After(newest.issued) {
+			newest, found = a.attempt, true
+		}
+	}
+	return newest, found
+}
+
+// without returns the others than the attempt with that state.
+func (h heldAttempts) without(state string) heldAttempts {
+	h.live = slices.DeleteFunc(slices.Clone(h.live), func(a heldAttempt) bool { return a.state == state })
+	return h
 }
 
 // finishes returns the sign-ins that this browser finished within two minutes,
@@ -232,6 +267,10 @@ func (a attempt) alive(now time.Time) bool {
 	}
 	return !since.After(now.Add(seal.ClockSkew)) && now.Sub(since) <= lifetime
 }
+
+// targetOr returns where the attempt leads, or another target where there is no
+// attempt.
+func (a attempt) targetOr(other string) string { return cmp.Or(a.target, other) }
 
 // status is what the decision about a callback sees of find's answer.
 func (a attempt) status(err error) attemptState {

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+
+	"github.com/wechatgate/wechatgate/internal/call"
 )
 
-// The calls that an [Error] can come from.
+// The calls that an [Error] of this package can come from. Package account names
+// its own after their paths, such as "user/info".
 const (
 	OpExchange   = "access_token"  // /sns/oauth2/access_token
 	OpRefresh    = "refresh_token" // /sns/oauth2/refresh_token
@@ -31,6 +34,12 @@ type Error struct {
 
 	cause  error // why there was no readable answer
 	unsent bool  // the request never left, so the same code may be sent again
+}
+
+// ErrorOf makes the error of a failed call. It is for the packages of this
+// module: no other can make its argument.
+func ErrorOf(f *call.Failure) *Error {
+	return &Error{Op: f.Op, Code: f.Code, Message: f.Message, cause: f.Cause, unsent: f.Unsent}
 }
 
 // Error names the call, the errcode with its meaning, and WeChat's request ID.
@@ -127,8 +136,11 @@ type knownCode struct {
 // known holds what WeChat's documents, and people's trouble reports, say about
 // an errcode.
 func (e *Error) known() knownCode {
-	if e.Code == 40001 && e.Op == OpExchange {
+	if e.Code == 40001 && (e.Op == OpExchange || e.Op == opStableToken) {
 		return knownCode{ClassConfig, "wrong AppSecret", hintSecret}
+	}
+	if known, ok := e.knownOfAccount(); ok {
+		return known
 	}
 	switch e.Code {
 	case 0:
@@ -178,6 +190,10 @@ func (e *Error) known() knownCode {
 			return knownCode{class: ClassUnknown}
 		}
 		return knownCode{ClassToken, "the access token is not valid", ""}
+	case 89503:
+		return knownCode{ClassConfig, "an administrator has to confirm this server's IP address", "WeChat has sent the account's administrator a message that asks to confirm the address. To allow it for good, add it to IP白名单 at " + accountKeys + "."}
+	case 61004:
+		return knownCode{ClassConfig, "this server's IP address is not allowed for the third-party platform", "Add the server's public IP address to the IP list of the third-party platform: 开放平台 → 管理中心 → 第三方平台 or 微信开发者平台 → 我的业务 → 第三方平台."}
 	case 48001:
 		return knownCode{ClassScope, "the token's scope does not allow this call", "The account may lack 网页授权 at " + accountPermissions + ", or the visitor came with a snapshot account."}
 	case 48004:
@@ -188,6 +204,24 @@ func (e *Error) known() knownCode {
 		return knownCode{ClassConfig, "the account is frozen, closed or moved", "This is about the account, not the visitor: see the notices in 公众平台 → 通知中心. A moved account (账号迁移) has another AppID: copy it from " + accountKeys + "."}
 	}
 	return knownCode{class: ClassUnknown}
+}
+
+const opStableToken = "stable_token" // POST /cgi-bin/stable_token, see package account
+
+// knownOfAccount holds the errcodes that mean something else on calls with the
+// account's own token, which package account makes, than on the visitor's.
+func (e *Error) knownOfAccount() (knownCode, bool) {
+	switch e.Op {
+	case "", OpExchange, OpRefresh, OpUserInfo, OpCheckToken, OpPage:
+		return knownCode{}, false
+	}
+	switch e.Code {
+	case 40003:
+		return knownCode{ClassUnknown, "not an openid of this account", "An openid belongs to one app: check that it came from a sign-in through this official account, and not through a website app or a mini program."}, true
+	case 48001:
+		return knownCode{ClassConfig, "the account may not use this interface", "The account is not verified, or is of a kind that may not: followers need a verified account. What it may use stands at " + accountPermissions + "."}, true
+	}
+	return knownCode{}, false
 }
 
 // Where WeChat's consoles keep things since 2025-12-01: Tencent's announcement

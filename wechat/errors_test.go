@@ -189,3 +189,34 @@ func TestErrorsMadeByHand(t *testing.T) {
 		})
 	}
 }
+
+// On calls with the account's own token some errcodes mean something else than
+// on the visitor's.
+func TestErrcodesOfTheAccountsCalls(t *testing.T) {
+	for _, tt := range []struct {
+		op    string
+		code  int
+		class wechat.Class
+		hint  string
+	}{
+		{"stable_token", 40001, wechat.ClassConfig, "AppSecret"},
+		{"stable_token", 40164, wechat.ClassConfig, "IP白名单"},
+		{"stable_token", 40243, wechat.ClassConfig, "unfreeze"},
+		{"stable_token", 89503, wechat.ClassConfig, "administrator"},
+		{"stable_token", 61004, wechat.ClassConfig, "第三方平台"},
+		{"user/info", 40001, wechat.ClassToken, ""},
+		{"user/info", 40003, wechat.ClassUnknown, "openid"},
+		{"user/info", 48001, wechat.ClassConfig, "not verified"},
+		{"user/info/batchget", 48004, wechat.ClassConfig, "通知中心"},
+		{"ticket/getticket", 50002, wechat.ClassConfig, "通知中心"},
+		{"ticket/getticket", 45009, wechat.ClassThrottled, "接口权限与额度"},
+		{"qrcode/create", 48001, wechat.ClassConfig, "not verified"},
+	} {
+		e := &wechat.Error{Op: tt.op, Code: tt.code}
+		assert.Equal(t, tt.class, e.Class(), e)
+		assert.Contains(t, e.Hint(), tt.hint, e)
+		if tt.hint == "" {
+			assert.Empty(t, e.Hint(), e)
+		}
+	}
+}
