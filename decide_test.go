@@ -342,10 +342,53 @@ func TestDecideOutcome(t *testing.T) {
 		{"WeChat is busy, and the code still good", exchangeResult{err: failed, retryable: true}, outcomeRetry, outcomeRetry, outcomeRetry, outcomeRetry},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			assert.Equal(t, row.first, decideOutcome(row.result, 0, false))
-			assert.Equal(t, row.firstSignedIn, decideOutcome(row.result, 0, true))
-			assert.Equal(t, row.second, decideOutcome(row.result, 1, false))
-			assert.Equal(t, row.secondSignedIn, decideOutcome(row.result, 1, true))
+			assert.Equal(t, row.first, decideOutcome(row.result, 0, false, false))
+			assert.Equal(t, row.firstSignedIn, decideOutcome(row.result, 0, true, false))
+			assert.Equal(t, row.second, decideOutcome(row.result, 1, false, false))
+			assert.Equal(t, row.secondSignedIn, decideOutcome(row.result, 1, true, false))
+		})
+	}
+}
+
+// A phone that has scanned gets a code, and is never signed in by it.
+func TestDecideOutcomeOfAScan(t *testing.T) {
+	failed := newError(ReasonWeChat, errors.New("WeChat said no"))
+	for _, row := range []struct {
+		name   string
+		result exchangeResult
+		first  outcome
+		second outcome
+	}{
+		{"a token", exchangeResult{}, outcomeCode, outcomeCode},
+		{"a code of WeChat's that was used", exchangeResult{err: failed, restart: true, codeUsed: true}, outcomeRestart, outcomeFail},
+		{"an error", exchangeResult{err: failed}, outcomeFail, outcomeFail},
+	} {
+		for _, signedIn := range []bool{false, true} {
+			assert.Equal(t, row.first, decideOutcome(row.result, 0, signedIn, true), row.name)
+			assert.Equal(t, row.second, decideOutcome(row.result, 1, signedIn, true), row.name)
+		}
+	}
+}
+
+// What a person gets who typed a code.
+func TestDecideCode(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		facts    codeFacts
+		want     codeStep
+		signedIn codeStep
+	}{
+		{"six digits, in time", codeFacts{attempt: attemptLive, isCode: true}, codeTry, codeTry},
+		{"no code costs no try", codeFacts{attempt: attemptLive}, codeMalformed, codeMalformed},
+		{"the form was used", codeFacts{attempt: attemptFinished, isCode: true}, codeNewNumber, codeTarget},
+		{"the form is too old", codeFacts{attempt: attemptInvalid, isCode: true}, codeNewNumber, codeTarget},
+		{"the form is of another browser", codeFacts{attempt: attemptMissing, isCode: true}, codeNewNumber, codeTarget},
+		{"two sign-ins, and still no session", codeFacts{attempt: attemptLive, isCode: true, finished: 2}, codeLoop, codeTry},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			assert.Equal(t, row.want, decideCode(row.facts))
+			row.facts.signedIn = true
+			assert.Equal(t, row.signedIn, decideCode(row.facts))
 		})
 	}
 }

@@ -829,7 +829,7 @@ func TestUnionIDIsAskedForOnce(t *testing.T) {
 		_, w = g.open(link(t, w.Body.String(), `class="button"`))
 		for range 2 { // never a loop, however often it is reloaded
 			assert.Equal(t, http.StatusInternalServerError, w.Code, w.Body.String())
-			assert.Equal(t, "Sign-in is out of order", title(w))
+			assert.Equal(t, "Sign-in is unavailable", title(w))
 			w = g.get("/page")
 		}
 		assert.Len(t, s.log.lines("绑定公众号"), 3, "the log has the hint")
@@ -926,7 +926,7 @@ func TestMountPathThatIsNotStripped(t *testing.T) {
 		for i := range 3 {
 			_, w := g.open("/shop/page")
 			assert.Equal(t, http.StatusInternalServerError, w.Code, "a page, not a loop")
-			assert.Equal(t, "Sign-in is out of order", title(w))
+			assert.Equal(t, "Sign-in is unavailable", title(w))
 			assert.Len(t, s.log.lines("level=ERROR"), 1+i/2, "at most one record a minute")
 			time.Sleep(40 * time.Second)
 		}
