@@ -37,14 +37,14 @@ func TestErrcodes(t *testing.T) {
 		{40163, all, wechat.ClassUsedCode, "code used already", "same callback"},
 		{-1, all, wechat.ClassBusy, "WeChat is busy", ""},
 		{45011, all, wechat.ClassThrottled, "too many calls in a minute", "calls a minute"},
-		{45009, all, wechat.ClassThrottled, "too many calls today", "接口权限"},
-		{40013, all, wechat.ClassConfig, "invalid AppID", "基本配置"},
-		{40125, all, wechat.ClassConfig, "invalid AppSecret", "基本配置"},
-		{41002, all, wechat.ClassConfig, "AppID missing", "基本配置"},
-		{41004, all, wechat.ClassConfig, "AppSecret missing", "基本配置"},
-		{40164, all, wechat.ClassConfig, "IP address", "IP白名单"},
+		{45009, all, wechat.ClassThrottled, "too many calls today", "接口权限与额度"},
+		{40013, all, wechat.ClassConfig, "invalid AppID", "开发密钥"},
+		{40125, all, wechat.ClassConfig, "invalid AppSecret", "开发密钥"},
+		{41002, all, wechat.ClassConfig, "AppID missing", "开发密钥"},
+		{41004, all, wechat.ClassConfig, "AppSecret missing", "开发密钥"},
+		{40164, all, wechat.ClassConfig, "IP address", "IP白名单 at 微信开发者平台"},
 		{10003, all, wechat.ClassConfig, "redirect_uri", "网页授权域名"},
-		{40001, "access_token", wechat.ClassConfig, "wrong AppSecret", "基本配置"},
+		{40001, "access_token", wechat.ClassConfig, "wrong AppSecret", "开发密钥"},
 		{40001, "refresh_token userinfo", wechat.ClassToken, "access token is not valid", ""},
 		{40014, "refresh_token userinfo", wechat.ClassToken, "access token is not valid", ""},
 		{42001, "refresh_token userinfo", wechat.ClassToken, "access token is not valid", ""},
@@ -55,9 +55,10 @@ func TestErrcodes(t *testing.T) {
 		{40003, "access_token", wechat.ClassUnknown, "", ""},
 		{41009, "access_token", wechat.ClassUnknown, "", ""},
 		{48001, all, wechat.ClassScope, "scope", "网页授权"},
-		{48004, all, wechat.ClassBlocked, "blocked", "通知中心"},
+		{48004, all, wechat.ClassConfig, "may not use this interface any more", "通知中心"},
 		{50001, all, wechat.ClassBlocked, "may not use", ""},
-		{50002, all, wechat.ClassBlocked, "restricted", ""},
+		{50002, all, wechat.ClassConfig, "frozen, closed or moved", "通知中心"},
+		{40243, all, wechat.ClassConfig, "AppSecret is frozen", "开发密钥"},
 		{49999, all, wechat.ClassUnknown, "", ""},
 		{1, all, wechat.ClassUnknown, "", ""},
 		{-2, all, wechat.ClassUnknown, "", ""},
@@ -95,8 +96,12 @@ func TestErrcodes(t *testing.T) {
 				}
 				assert.Contains(t, e.Hint(), tt.hint)
 				if tt.class == wechat.ClassConfig {
-					assert.Regexp(t, "公众平台 → |开放平台 → ", e.Hint(), "names no page of the console")
+					assert.Regexp(t, "公众平台 → |微信开发者平台 → ", e.Hint(), "names no page of the console")
 				}
+				if strings.Contains(e.Hint(), "开放平台 → ") {
+					assert.Contains(t, e.Hint(), "微信开发者平台 → 我的业务 → 网站应用", "the Open Platform is moving: both places")
+				}
+				assert.NotRegexp(t, "基本配置|公众号设置|设置与开发 → 接口权限", e.Hint(), "a page of before 2025-12-01")
 			})
 		}
 	}
@@ -182,5 +187,36 @@ func TestErrorsMadeByHand(t *testing.T) {
 			assert.NotErrorIs(t, tt.err, context.DeadlineExceeded)
 			assert.NotErrorIs(t, tt.err, io.EOF)
 		})
+	}
+}
+
+// On calls with the account's own token some errcodes mean something else than
+// on the visitor's.
+func TestErrcodesOfTheAccountsCalls(t *testing.T) {
+	for _, tt := range []struct {
+		op    string
+		code  int
+		class wechat.Class
+		hint  string
+	}{
+		{"stable_token", 40001, wechat.ClassConfig, "AppSecret"},
+		{"stable_token", 40164, wechat.ClassConfig, "IP白名单"},
+		{"stable_token", 40243, wechat.ClassConfig, "unfreeze"},
+		{"stable_token", 89503, wechat.ClassConfig, "administrator"},
+		{"stable_token", 61004, wechat.ClassConfig, "第三方平台"},
+		{"user/info", 40001, wechat.ClassToken, ""},
+		{"user/info", 40003, wechat.ClassUnknown, "openid"},
+		{"user/info", 48001, wechat.ClassConfig, "not verified"},
+		{"user/info/batchget", 48004, wechat.ClassConfig, "通知中心"},
+		{"ticket/getticket", 50002, wechat.ClassConfig, "通知中心"},
+		{"ticket/getticket", 45009, wechat.ClassThrottled, "接口权限与额度"},
+		{"qrcode/create", 48001, wechat.ClassConfig, "not verified"},
+	} {
+		e := &wechat.Error{Op: tt.op, Code: tt.code}
+		assert.Equal(t, tt.class, e.Class(), e)
+		assert.Contains(t, e.Hint(), tt.hint, e)
+		if tt.hint == "" {
+			assert.Empty(t, e.Hint(), e)
+		}
 	}
 }

@@ -200,7 +200,7 @@ func ExampleError_Hint() {
 	if errors.As(err, &failure) && failure.Class() == wechat.ClassConfig {
 		fmt.Println(failure.Hint())
 	}
-	// Output: The AppSecret does not belong to this AppID, or was reset. Get a new one from 公众平台 → 设置与开发 → 基本配置 (official account) or 开放平台 → 管理中心 → 网站应用 (website app); the secrets of the two must not be swapped.
+	// Output: The AppSecret does not belong to this AppID, or was reset. Get a new one from 微信开发者平台 → 我的业务 → 服务号 → 基础信息 → 开发密钥 (official account) or from 开放平台 → 管理中心 → 网站应用 or 微信开发者平台 → 我的业务 → 网站应用 (website app); the secrets of the two must not be swapped.
 }
 
 func ExampleError_RID() {

@@ -42,7 +42,7 @@ func TestPagesTellWhatIsWrong(t *testing.T) {
 		require.ErrorAs(t, err, &shown, row.page)
 		assert.Equal(t, row.code, shown.Code)
 		assert.Equal(t, wechat.ClassConfig, shown.Class())
-		assert.Contains(t, shown.Hint(), "公众平台")
+		assert.Contains(t, shown.Hint(), "微信开发者平台")
 		assert.Contains(t, shown.Hint(), "开放平台")
 	}
 }

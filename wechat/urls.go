@@ -2,8 +2,9 @@ package wechat
 
 import (
 	"errors"
-	"net/url"
 	"strings"
+
+	"github.com/wechatgate/wechatgate/internal/call"
 )
 
 // Endpoints are the two base addresses of WeChat, without a trailing slash. An
@@ -119,8 +120,4 @@ func langParameter(lang string) string {
 	return "&lang=" + escape(lang)
 }
 
-// escape percent-encodes all but unreserved characters: also "/" and ":", and a
-// space as %20, which WeChat reads where it does not read "+".
-func escape(s string) string {
-	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
-}
+func escape(s string) string { return call.Escape(s) }
