@@ -147,7 +147,7 @@ func TestBadStoresAreFound(t *testing.T) {
 	t.Parallel()
 	const runs = 5
 	for run := 1; ; run++ {
-		output := runOnBadStores(t)
+		output := runInside(t, "^TestBad(Stores|Outages)$")
 		wrong := misjudged(output)
 		if len(wrong) == 0 {
 			return
@@ -157,11 +157,12 @@ func TestBadStoresAreFound(t *testing.T) {
 	}
 }
 
-func runOnBadStores(t *testing.T) (output string) {
+// runInside runs tests of this binary that fail on purpose.
+func runInside(t *testing.T, tests string) (output string) {
 	t.Helper()
 	binary, err := os.Executable()
 	require.NoError(t, err)
-	command := exec.CommandContext(t.Context(), binary, "-test.run=^TestBad(Stores|Outages)$", "-test.v", "-test.parallel=8", "-test.timeout=5m")
+	command := exec.CommandContext(t.Context(), binary, "-test.run="+tests, "-test.v", "-test.parallel=8", "-test.timeout=5m")
 	command.Env = append(os.Environ(), inside+"=1")
 	text, err := command.CombinedOutput()
 	var failed *exec.ExitError

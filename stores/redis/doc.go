@@ -1,0 +1,26 @@
+// Package redisstore keeps sessions and sign-in codes of a wechatgate.Gate in
+// Redis, with go-redis v9 and Redis 6.2 or later:
+//
+//	client := redis.NewClient(&redis.Options{
+//		Addr:                  "127.0.0.1:6379",
+//		DialTimeout:           2 * time.Second,
+//		ReadTimeout:           2 * time.Second,
+//		WriteTimeout:          2 * time.Second,
+//		ContextTimeoutEnabled: true,
+//	})
+//	gate, err := wechatgate.New(wechatgate.Options{
+//		…
+//		Store: redisstore.Sessions(client, "shop:session:"),
+//		CodeSignIn: wechatgate.CodeSignIn{
+//			…
+//			Codes: redisstore.Codes(client),
+//		},
+//	})
+//
+// Time limits are the client's business. Without ContextTimeoutEnabled go-redis
+// pays no attention to a context's deadline.
+//
+// Give Redis persistence (appendonly yes), or a restart signs everybody out, and
+// maxmemory-policy noeviction, or it forgets sessions and tries when memory is
+// short.
+package redisstore

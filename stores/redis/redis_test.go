@@ -1,0 +1,364 @@
+package redisstore_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gorilla/sessions"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wechatgate/wechatgate"
+	redisstore "github.com/wechatgate/wechatgate/stores/redis"
+	"github.com/wechatgate/wechatgate/storetest"
+)
+
+func TestSessions(t *testing.T) {
+	server := startRedis(t)
+	storetest.Run(t, func(t *testing.T) sessions.Store {
+		t.Helper()
+		return redisstore.Sessions(server.client(t), "shop:session:")
+	})
+}
+
+func TestSessionsWhileRedisIsKilled(t *testing.T) {
+	server := startRedis(t)
+	storetest.RunOutage(t, redisstore.Sessions(server.client(t), "shop:session:"), server.kill, server.start, storetest.Limits{})
+}
+
+func TestSessionsWhileRedisHangs(t *testing.T) {
+	server := startRedis(t)
+	storetest.RunOutage(t, redisstore.Sessions(server.client(t), "shop:session:"), server.signal(syscall.SIGSTOP), server.signal(syscall.SIGCONT), storetest.Limits{})
+}
+
+func TestCodes(t *testing.T) {
+	server := startRedis(t)
+	storetest.RunCodes(t, func(t *testing.T) wechatgate.CodeStore {
+		t.Helper()
+		return redisstore.Codes(server.client(t))
+	})
+}
+
+func TestCodesWhileRedisIsAway(t *testing.T) {
+	for name, away := range map[string]func(*redisServer) (stop, start func(*testing.T)){
+		"killed": func(s *redisServer) (stop, start func(*testing.T)) { return s.kill, s.start },
+		"hung": func(s *redisServer) (stop, start func(*testing.T)) {
+			return s.signal(syscall.SIGSTOP), s.signal(syscall.SIGCONT)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := startRedis(t)
+			stop, start := away(server)
+			store := redisstore.Codes(server.client(t))
+			ctx := t.Context()
+			added, err := store.Add(ctx, "kept", []byte("value"), time.Minute)
+			require.NoError(t, err)
+			require.True(t, added)
+
+			stop(t)
+			before := time.Now()
+			added, err = store.Add(ctx, "ours", []byte("secret"), time.Minute)
+			assert.Error(t, err)
+			assert.False(t, added)
+			assert.NotContains(t, err.Error(), "secret")
+			assert.NotContains(t, err.Error(), "ours")
+			value, err := store.Take(ctx, "taken")
+			assert.Error(t, err, "an outage is not an absent value")
+			assert.Nil(t, value)
+			assert.Less(t, time.Since(before), 2*time.Second, "the client's own time limit holds")
+			limited, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			defer cancel()
+			before = time.Now()
+			_, err = store.Take(limited, "taken")
+			assert.Error(t, err)
+			assert.Less(t, time.Since(before), 250*time.Millisecond, "and a shorter one of the context's")
+
+			start(t)
+			require.EventuallyWithT(t, func(c *assert.CollectT) {
+				added, err := store.Add(ctx, "kept", []byte("other"), time.Minute)
+				assert.NoError(c, err)
+				assert.False(c, added)
+			}, 10*time.Second, 50*time.Millisecond)
+			value, err = store.Take(ctx, "kept")
+			require.NoError(t, err)
+			assert.Equal(t, "value", string(value), "what was kept is still there")
+		})
+	}
+}
+
+// A connection that breaks after Redis has heard the command and before its
+// answer arrives: nobody knows who was first, so nobody is told.
+func TestCodesAreNotRepeated(t *testing.T) {
+	server := startRedis(t)
+	proxy := server.losing(t)
+	client := redis.NewClient(&redis.Options{Addr: proxy.address, MaxRetries: 3, Protocol: 2, DisableIdentity: true})
+	t.Cleanup(func() { _ = client.Close() })
+	require.NoError(t, client.Ping(t.Context()).Err())
+	direct := server.client(t)
+
+	proxy.lose.Store(true)
+	store := redisstore.Codes(client)
+	added, err := store.Add(t.Context(), "k", []byte("v"), time.Minute)
+	assert.Error(t, err)
+	assert.False(t, added)
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		assert.EqualValues(c, 1, direct.Exists(context.Background(), "wechatgate:code:k").Val(), "Redis heard it")
+	}, 5*time.Second, 10*time.Millisecond)
+	proxy.lose.Store(true)
+	_, err = store.Take(t.Context(), "k")
+	assert.Error(t, err, "and not nil, which says that there is no such code")
+}
+
+func TestCodesAreNeverKeptForEver(t *testing.T) {
+	server := startRedis(t)
+	client := server.client(t)
+	for _, ttl := range []time.Duration{0, -1, -time.Hour, time.Microsecond} {
+		_, err := redisstore.Codes(client).Add(t.Context(), "k", nil, ttl)
+		assert.Error(t, err, "%v", ttl)
+	}
+	assert.Empty(t, client.Keys(t.Context(), "*").Val())
+}
+
+func TestWhatRedisHolds(t *testing.T) {
+	server := startRedis(t)
+	client := server.client(t)
+	store := redisstore.Sessions(client, "shop:session:")
+	values := map[any]any{"wechatgate": "payload <>& 𠮷", "mark": "second"}
+	id := save(t, store, values)
+	keys := client.Keys(t.Context(), "*").Val()
+	require.Len(t, keys, 1)
+	assert.True(t, strings.HasPrefix(keys[0], "shop:session:"))
+	assert.NotContains(t, keys[0], id, "who reads Redis has no cookie")
+	assert.JSONEq(t, `{"wechatgate":"payload <>& 𠮷","mark":"second"}`, client.Get(t.Context(), keys[0]).Val())
+	assert.InDelta(t, time.Hour, client.TTL(t.Context(), keys[0]).Val(), float64(2*time.Second))
+	assert.Len(t, id, 43)
+
+	got, err := store.New(request(id), "wechatgate")
+	require.NoError(t, err)
+	assert.Equal(t, values, got.Values)
+
+	// Another site's, of the same Redis.
+	other, err := redisstore.Sessions(client, "blog:session:").New(request(id), "wechatgate")
+	require.NoError(t, err)
+	assert.True(t, other.IsNew)
+
+	for _, broken := range []string{"", "null", "[]", `"x"`, `{"wechatgate":1}`, `{"wechatgate":"x"`, "\xff"} {
+		require.NoError(t, client.Set(t.Context(), keys[0], broken, time.Hour).Err())
+		_, err = store.New(request(id), "wechatgate")
+		assert.Error(t, err, "%q", broken)
+	}
+	require.NoError(t, client.Del(t.Context(), keys[0]).Err())
+	require.NoError(t, client.HSet(t.Context(), keys[0], "a", "b").Err())
+	_, err = store.New(request(id), "wechatgate")
+	assert.Error(t, err, "a key of another type")
+}
+
+func TestRefusedSessions(t *testing.T) {
+	server := startRedis(t)
+	client := server.client(t)
+	store := redisstore.Sessions(client, "shop:session:")
+	for _, row := range []struct {
+		name    string
+		values  map[any]any
+		options *sessions.Options
+	}{
+		{"a number", map[any]any{"wechatgate": 1}, &sessions.Options{MaxAge: 60}},
+		{"bytes", map[any]any{"wechatgate": []byte("x")}, &sessions.Options{MaxAge: 60}},
+		{"a key that is a number", map[any]any{1: "x"}, &sessions.Options{MaxAge: 60}},
+		{"invalid UTF-8", map[any]any{"wechatgate": "\xff"}, &sessions.Options{MaxAge: 60}},
+		{"a key in invalid UTF-8", map[any]any{"\xff": "x"}, &sessions.Options{MaxAge: 60}},
+		{"MaxAge 0", map[any]any{"wechatgate": "x"}, &sessions.Options{}},
+		{"no Options", map[any]any{"wechatgate": "x"}, nil},
+	} {
+		session, err := store.New(request(""), "wechatgate")
+		require.NoError(t, err)
+		session.Values, session.Options = row.values, row.options
+		w := httptest.NewRecorder()
+		assert.Error(t, store.Save(request(""), w, session), row.name)
+		assert.Empty(t, w.Header(), row.name)
+	}
+	assert.Empty(t, client.Keys(t.Context(), "*").Val())
+}
+
+func TestDeletedSessionsStayDeleted(t *testing.T) {
+	server := startRedis(t)
+	store := redisstore.Sessions(server.client(t), "shop:session:")
+	id := save(t, store, map[any]any{"wechatgate": "x"})
+	late, err := store.New(request(id), "wechatgate")
+	require.NoError(t, err)
+	gone, err := store.New(request(id), "wechatgate")
+	require.NoError(t, err)
+	gone.Options.MaxAge = -1
+	require.NoError(t, store.Save(request(id), httptest.NewRecorder(), gone))
+	assert.Error(t, store.Save(request(id), httptest.NewRecorder(), late))
+	again, err := store.New(request(id), "wechatgate")
+	require.NoError(t, err)
+	assert.True(t, again.IsNew)
+}
+
+// Redis hears of nothing that no Save has written.
+func TestCookiesThatAreNoIDs(t *testing.T) {
+	store := redisstore.Sessions(redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1}), "")
+	for _, value := range []string{"x", strings.Repeat("A", 42), strings.Repeat("A", 44), strings.Repeat("A", 42) + "B", strings.Repeat("/", 43), strings.Repeat("A", 4000)} {
+		session, err := store.New(request(value), "wechatgate")
+		require.NoError(t, err, value)
+		assert.True(t, session.IsNew)
+	}
+	_, err := store.New(request(strings.Repeat("A", 43)), "wechatgate")
+	assert.Error(t, err, "the control")
+}
+
+func request(id string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	if id != "" {
+		r.AddCookie(&http.Cookie{Name: "wechatgate", Value: id})
+	}
+	return r
+}
+
+func save(t *testing.T, store sessions.Store, values map[any]any) (id string) {
+	t.Helper()
+	session, err := store.New(request(""), "wechatgate")
+	require.NoError(t, err)
+	session.Values = values
+	session.Options.MaxAge = 3600
+	w := httptest.NewRecorder()
+	require.NoError(t, store.Save(request(""), w, session))
+	cookies := w.Result().Cookies()
+	require.Len(t, cookies, 1)
+	return cookies[0].Value
+}
+
+// redisServer is a Redis of the test's own, that keeps what it is told on disk.
+type redisServer struct {
+	address   string
+	directory string
+	process   *exec.Cmd
+}
+
+// startRedis starts one on a free port of the loopback interface.
+func startRedis(t *testing.T) *redisServer {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("CI") == "true" {
+			require.NoError(t, err, "CI needs Debian's package redis-server")
+		}
+		t.Skip("redis-server is not installed: Debian's package has the same name")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := &redisServer{address: listener.Addr().String(), directory: t.TempDir()}
+	require.NoError(t, listener.Close())
+	s.start(t)
+	t.Cleanup(func() { s.kill(t) })
+	return s
+}
+
+// start returns when Redis answers.
+func (s *redisServer) start(t *testing.T) {
+	t.Helper()
+	_, port, err := net.SplitHostPort(s.address)
+	require.NoError(t, err)
+	s.process = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", s.directory,
+		"--save", "", "--appendonly", "yes", "--appendfsync", "always")
+	require.NoError(t, s.process.Start())
+	client := redis.NewClient(&redis.Options{Addr: s.address, MaxRetries: -1})
+	defer client.Close()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		assert.NoError(c, client.Ping(context.Background()).Err())
+	}, 10*time.Second, 20*time.Millisecond)
+}
+
+// kill ends it as a power failure does.
+func (s *redisServer) kill(t *testing.T) {
+	t.Helper()
+	require.NoError(t, s.process.Process.Kill())
+	_ = s.process.Wait() // says that it was killed
+}
+
+func (s *redisServer) signal(signal os.Signal) func(*testing.T) {
+	return func(t *testing.T) {
+		t.Helper()
+		require.NoError(t, s.process.Process.Signal(signal))
+	}
+}
+
+// client returns a new one, as another machine has.
+func (s *redisServer) client(t *testing.T) *redis.Client {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{
+		Addr:                  s.address,
+		DialTimeout:           300 * time.Millisecond,
+		ReadTimeout:           300 * time.Millisecond,
+		WriteTimeout:          300 * time.Millisecond,
+		ContextTimeoutEnabled: true,
+	})
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// losingProxy stands before Redis.
+type losingProxy struct {
+	address string
+	lose    atomic.Bool // the next answer, and its connection
+}
+
+func (s *redisServer) losing(t *testing.T) *losingProxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	p := &losingProxy{address: listener.Addr().String()}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(client, s.address)
+		}
+	}()
+	return p
+}
+
+func (p *losingProxy) serve(client net.Conn, address string) {
+	defer client.Close()
+	server, err := net.Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	go func() {
+		defer server.Close()
+		buffer := make([]byte, 4096)
+		for {
+			n, err := client.Read(buffer)
+			if err != nil {
+				return
+			}
+			if _, err := server.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+	}()
+	buffer := make([]byte, 4096)
+	for {
+		n, err := server.Read(buffer)
+		if err != nil || p.lose.CompareAndSwap(true, false) {
+			return
+		}
+		if _, err := client.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
