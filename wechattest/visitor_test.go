@@ -80,6 +80,13 @@ func TestWhichCookiesAreKept(t *testing.T) {
 			}
 		})
 	}
+	for address, want := range map[string]int{"http://shop.example.com/": 0, "http://localhost/": 1, "http://shop.localhost/": 1, "http://[::1]/": 1} {
+		jar := s.Browser(wechatgate.BrowserDesktop).Jar
+		u, err := url.Parse(address)
+		require.NoError(t, err)
+		jar.SetCookies(u, []*http.Cookie{{Name: "a", Value: "1", Path: "/", Secure: true}})
+		assert.Len(t, jar.Cookies(u), want, address)
+	}
 	refuses := s.Visitor(wechatgate.BrowserDesktop, wechattest.Habits{NoCookies: true})
 	_, err := refuses.Get(t.Context(), set(plain.URL, "a=1"))
 	require.NoError(t, err)
