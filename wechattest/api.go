@@ -261,8 +261,20 @@ func (s *Server) onlyGet(decide func(url.Values) http.HandlerFunc) func(*http.Re
 	}
 }
 
+// getOrForm is for the token call, which documents name as GET. Auth.js's
+// provider, which people use, sends code and grant_type as a form.
+func (s *Server) getOrForm(decide func(url.Values) http.HandlerFunc) func(*http.Request) http.HandlerFunc {
+	onlyGet := s.onlyGet(decide)
+	return func(r *http.Request) http.HandlerFunc {
+		if r.Method != http.MethodPost || r.ParseForm() != nil {
+			return onlyGet(r)
+		}
+		return decide(r.Form)
+	}
+}
+
 // withBody reads the body of a request before the server is busy with it alone.
-func (s *Server) withBody(next http.Handler) http.Handler {
+func withBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<16))
 		if err != nil {

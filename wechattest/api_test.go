@@ -82,11 +82,16 @@ func TestOtherMethodsAnswerNothing(t *testing.T) {
 	s := newServer(t)
 	code := newCode(t, s, wechat.ScopeBase)
 	path := tokenPath(s.OfficialAccount.ID, s.OfficialAccount.Secret, code)
-	for _, method := range []string{http.MethodPost, http.MethodHead, http.MethodDelete} {
+	for _, method := range []string{http.MethodPut, http.MethodHead, http.MethodDelete} {
 		response := serve(t, s, httptest.NewRequestWithContext(t.Context(), method, path, nil))
 		assert.Equal(t, 43001, errcodeOf(t, response.body), method)
 	}
-	exchange(t, s, s.OfficialAccount, code)
+	for _, path := range []string{"/sns/auth", "/sns/userinfo", "/sns/oauth2/refresh_token"} {
+		assert.Equal(t, 43001, errcodeOf(t, post(t, s, path, "{}")), path)
+	}
+	form := httptest.NewRequestWithContext(t.Context(), http.MethodPost, strings.Split(path, "&code=")[0], strings.NewReader("grant_type=authorization_code&code="+code))
+	form.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	assert.Equal(t, 0, errcodeOf(t, serve(t, s, form).body), "a form will do for a code")
 }
 
 func TestWholeSignInWithClient(t *testing.T) {

@@ -131,14 +131,14 @@ func NewServer() *Server {
 	s.pages.HandleFunc("GET /connect/wait", s.wait)
 	s.pages.HandleFunc("GET /mmopen/{name}/132", avatar)
 
-	s.api.Handle("/sns/oauth2/access_token", s.operation(wechat.OpExchange, s.onlyGet(s.exchange)))
+	s.api.Handle("/sns/oauth2/access_token", withBody(s.operation(wechat.OpExchange, s.getOrForm(s.exchange))))
 	s.api.Handle("/sns/oauth2/refresh_token", s.operation(wechat.OpRefresh, s.onlyGet(s.refresh)))
 	s.api.Handle("/sns/userinfo", s.operation(wechat.OpUserInfo, s.onlyGet(s.userInfo)))
 	s.api.Handle("/sns/auth", s.operation(wechat.OpCheckToken, s.onlyGet(s.checkToken)))
-	s.api.Handle("/cgi-bin/stable_token", s.withBody(s.operation(OpStableToken, s.stableToken)))
+	s.api.Handle("/cgi-bin/stable_token", withBody(s.operation(OpStableToken, s.stableToken)))
 	s.api.Handle("/cgi-bin/token", s.operation(OpAccountToken, s.accountToken))
 	s.api.Handle("/cgi-bin/user/info", s.operation(OpUser, s.onlyGet(s.user)))
-	s.api.Handle("/cgi-bin/user/info/batchget", s.withBody(s.operation(OpUsers, s.users)))
+	s.api.Handle("/cgi-bin/user/info/batchget", withBody(s.operation(OpUsers, s.users)))
 	s.api.Handle("/cgi-bin/ticket/getticket", s.operation(OpTicket, s.onlyGet(s.ticket)))
 
 	s.URL = s.serve(ctx, s.pages)
