@@ -125,7 +125,7 @@ func (c *Chat) Forge(ctx context.Context, kind Forgery, from Person, text string
 	}
 	message := c.text(from, text, at)
 	timestamp, nonce := strconv.FormatInt(at.Unix(), 10), randomHex(5)
-	query := url.Values{"timestamp": {timestamp}, "nonce": {nonce}, "signature": {sign(c.settings.Token, timestamp, nonce)}, "openid": {string(message.FromUser.Text)}}
+	query := url.Values{"timestamp": {timestamp}, "nonce": {nonce}, "signature": {sign(c.settings.Token, timestamp, nonce)}, "openid": {message.FromUser.Text}}
 	if kind == ForgePlain {
 		return c.request(ctx, http.MethodPost, query.Encode(), toXML(message))
 	}

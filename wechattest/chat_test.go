@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,19 +139,25 @@ func TestMessagesAreRepeated(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
 				tries, signatures := 0, map[string]bool{}
 				chat := chatWith(s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					mu.Lock()
 					tries++
+					try := tries
 					signatures[r.FormValue("msg_signature")] = true
-					test.answer(w, tries)
+					mu.Unlock()
+					test.answer(w, try)
 				}))
 				begin := time.Now()
 				_, err := chat.Text(t.Context(), alice, "hello")
 				assert.Equal(t, test.fails, errors.Is(err, wechattest.ErrChatFailed), err)
 				assert.Equal(t, test.took, time.Since(begin))
+				<-time.After(time.Minute) // late answers
+				mu.Lock()
+				defer mu.Unlock()
 				assert.Equal(t, test.tries, tries)
 				assert.Len(t, signatures, test.tries, "each encrypted anew")
-				<-time.After(time.Minute) // late answers
 			})
 		})
 	}

@@ -39,7 +39,7 @@ func TestChatEncryption(t *testing.T) {
 	assert.Equal(t, reply, encrypt(key, []byte("707722b803182950"), `{"demo_resp":"good luck"}`, appID))
 	message, app, err := decrypt(key, reply)
 	require.NoError(t, err)
-	assert.Equal(t, `{"demo_resp":"good luck"}`, message)
+	assert.Equal(t, `{"demo_resp":"good luck"}`, message) //nolint:testifylint // byte for byte
 	assert.Equal(t, appID, app)
 	message, app, err = decrypt(key, push)
 	require.NoError(t, err)

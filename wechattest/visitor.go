@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -114,9 +115,7 @@ func (v *Visitor) Press(ctx context.Context, p *Page, name string, more url.Valu
 	}
 	var body io.Reader
 	if method == http.MethodPost {
-		for field, values := range more {
-			form[field] = values
-		}
+		maps.Copy(form, more)
 		body = strings.NewReader(form.Encode())
 	}
 	r, err := http.NewRequestWithContext(ctx, method, target.String(), body)
@@ -127,7 +126,8 @@ func (v *Visitor) Press(ctx context.Context, p *Page, name string, more url.Valu
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Origin", origin(p.URL))
 	}
-	r.Response = ledOn(&http.Response{Header: http.Header{}, Request: &http.Request{Method: http.MethodGet, URL: p.URL}}, "")
+	shown := &http.Response{Header: http.Header{}, Request: &http.Request{Method: http.MethodGet, URL: p.URL}}
+	r.Response = ledOn(shown, "") //nolint:bodyclose // it has none: it tells where the visitor comes from
 	return v.visit(r, "")
 }
 
@@ -204,7 +204,7 @@ func nextRequest(r *http.Request, response *http.Response, p *Page) (*http.Reque
 	next.Response = response
 	response.Request = r
 	if !isRedirect {
-		next.Response = ledOn(response, "")
+		next.Response = ledOn(response, "") //nolint:bodyclose // the caller has closed it
 		return next, nil
 	}
 	keepFragment(next, r.URL)
@@ -314,12 +314,8 @@ func isCalled(attributes, content, name string) bool {
 		name = "button"
 	}
 	words := strings.TrimSpace(html.UnescapeString(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(content, "")))
-	for _, class := range strings.Fields(attribute(attributes, "class")) {
-		if class == name {
-			return true
-		}
-	}
-	return attribute(attributes, "id") == name || words == name || attribute(attributes, "data-action") == name
+	return slices.Contains(strings.Fields(attribute(attributes, "class")), name) ||
+		attribute(attributes, "id") == name || attribute(attributes, "data-action") == name || words == name
 }
 
 func hiddenFields(formBody string) url.Values {

@@ -170,7 +170,7 @@ func TestAuthorizeWithoutItsFragment(t *testing.T) {
 	_, err := s.Visitor(wechatgate.BrowserWeChat, wechattest.Habits{}).GetUntil(t.Context(), link, "shop.example.com")
 	require.NoError(t, err)
 	for _, wrong := range []string{strings.TrimSuffix(link, "#wechat_redirect"), strings.TrimSuffix(link, "wechat_redirect"), link + "s"} {
-		_, err = s.Browser(wechatgate.BrowserWeChat).Get(wrong) //nolint:bodyclose // there is none
+		_, err = s.Browser(wechatgate.BrowserWeChat).Get(wrong)
 		assert.ErrorIs(t, err, wechattest.ErrNoWeChatRedirect)
 	}
 }
@@ -213,7 +213,7 @@ func TestPagesThatWait(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			site := gatedSite(t, s, func(o *wechatgate.Options) { o.KeepFragment = test.fragment })
-			_, err := s.Browser(wechatgate.BrowserWeChat).Get(site.URL + test.path) //nolint:bodyclose // there is none
+			_, err := s.Browser(wechatgate.BrowserWeChat).Get(site.URL + test.path)
 			require.ErrorIs(t, err, wechattest.ErrWaits)
 			assert.ErrorContains(t, err, string(test.wait)+" at "+site.URL)
 
