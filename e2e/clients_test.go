@@ -65,7 +65,7 @@ func TestPublicClients(t *testing.T) {
 		t.Run(test.client, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			node := exec.CommandContext(ctx, "node", "--import", "./lead.mjs", "sign-in.mjs", test.client, test.app.ID, test.app.Secret, clientSite) //nolint:gosec // a test's
+			node := exec.CommandContext(ctx, "node", "--import", "./lead.mjs", "sign-in.mjs", test.client, test.app.ID, test.app.Secret, clientSite)
 			node.Dir, node.Stderr = directory, t.Output()
 			_, port, err := net.SplitHostPort(server.Listener.Addr().String())
 			require.NoError(t, err)
@@ -113,7 +113,8 @@ func TestGoth(t *testing.T) {
 	require.NoError(t, err)
 	user, err := provider.FetchUser(session)
 	require.NoError(t, err)
-	assert.Equal(t, zoe(fake.Website), person{user.UserID, fmt.Sprint(user.RawData["Unionid"]), user.NickName})
+	who := person{user.UserID, fmt.Sprint(user.RawData["Unionid"]), user.NickName}
+	assert.Equal(t, zoe(fake.Website), who)
 }
 
 func zoe(app wechatgate.App) person {
