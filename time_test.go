@@ -260,13 +260,17 @@ func TestOptionsSayWhenSessionsEnd(t *testing.T) {
 }
 
 func TestQRCodeReadsNoProfileThatNoPageNeeds(t *testing.T) {
+	var calls atomic.Int64
 	s := newClockedSite(t, func(o *wechatgate.Options) {
-		o.Website = o.OfficialAccount
-		o.OfficialAccount = wechatgate.App{}
+		o.Website, o.OfficialAccount = o.OfficialAccount, wechatgate.App{}
 		o.Flow = func(*http.Request, wechatgate.Browser) wechatgate.Flow { return wechatgate.FlowQR }
+		o.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) *http.Response {
+			calls.Add(1)
+			return tokenAnswer(r) // with the scope that a QR code has
+		})}
 	})
 	s.visitor().signIn(t)
-	assert.EqualValues(t, 1, s.api.calls.Load())
+	assert.EqualValues(t, 1, calls.Load())
 }
 
 func TestNoSilentSignInForADay(t *testing.T) {
