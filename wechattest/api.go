@@ -276,7 +276,11 @@ func (s *Server) getOrForm(decide func(url.Values) http.HandlerFunc) func(*http.
 // withBody reads the body of a request before the server is busy with it alone.
 func withBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<16))
+		var body []byte
+		var err error
+		if r.Body != nil { // nil where a client's request is handed to the Server without a network
+			body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<16))
+		}
 		if err != nil {
 			http.Error(w, "413 Request Entity Too Large", http.StatusRequestEntityTooLarge)
 			return
