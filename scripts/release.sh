@@ -111,7 +111,7 @@ make_commit() {
 			(
 				cd "$module"
 				local required
-				for required in $(go mod edit -json | sed -nE "s#.*\"Path\": \"($root[^\"]*)\".*#\1#p" | sort -u); do
+				for required in $(go mod edit -json | sed -nE "s#.*\"Path\": \"(${root}[^\"]*)\".*#\1#p" | sort -u); do
 					go mod edit -dropreplace="$required"
 					[[ $required == "$root/$module" ]] || go mod edit -require="$required@$version"
 				done
