@@ -194,7 +194,7 @@ func TestCheckConfigNamesEveryMistake(t *testing.T) {
 	o.HTTPClient = &http.Client{Transport: n}
 	err := newGate(t, o).CheckConfig(t.Context())
 	var fields []string
-	for _, line := range strings.SplitSeq(err.Error(), "\n") {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
 		field, _, _ := strings.Cut(strings.TrimPrefix(line, "wechatgate: Options."), ":")
 		fields = append(fields, field)
 	}
