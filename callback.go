@@ -198,8 +198,8 @@ func (g *Gate) finish(v *visit, a attempt, code string) {
 	}
 }
 
-// again is where trying once more leads: for a phone that has scanned, to the
-// address that it scanned.
+// again is where trying once more leads: for a phone, to the address that it
+// scanned.
 func (g *Gate) again(a attempt) string {
 	if a.scan {
 		return g.targets.Location(a.target)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
 	"strings"
@@ -31,6 +32,8 @@ type network struct {
 func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	address := r.URL.Scheme + "://" + r.URL.Host + r.URL.Path
 	switch {
+	case len(n.asked) == 10:
+		return nil, errors.New("asked too often")
 	case strings.HasPrefix(address, shopURL+"/"):
 		n.asked = append(n.asked, address)
 		return n.site(r)
@@ -191,7 +194,7 @@ func TestCheckConfigNamesEveryMistake(t *testing.T) {
 	o.HTTPClient = &http.Client{Transport: n}
 	err := newGate(t, o).CheckConfig(t.Context())
 	var fields []string
-	for _, line := range strings.Split(err.Error(), "\n") {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
 		field, _, _ := strings.Cut(strings.TrimPrefix(line, "wechatgate: Options."), ":")
 		fields = append(fields, field)
 	}
@@ -253,10 +256,7 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 		request := requests[i]
 		g.shop.handler = handler
 		before := store.news.Load()
-		other := &guest{g.t, g.shop, g.userAgent, map[string]string{}}
-		for name, value := range g.cookies {
-			other.cookies[name] = value
-		}
+		other := &guest{g.t, g.shop, g.userAgent, maps.Clone(g.cookies)}
 		w := other.send(request.method, request.target, request.header, request.body)
 		h := w.Header().Clone()
 		var cookies []string

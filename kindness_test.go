@@ -7,6 +7,7 @@ import (
 	"html"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -314,9 +315,7 @@ func TestNothingTypedIsLost(t *testing.T) {
 				s.handler = s.gate.RequireProfile(shopPage)
 			}
 			h := header{"Referer": form}
-			for name, value := range row.header {
-				h[name] = value
-			}
+			maps.Copy(h, row.header)
 			before := len(g.cookies)
 			w := g.send(http.MethodPost, "/order/new?copy=%2f&x=a+b", h, row.body)
 			if row.next == "" {
@@ -927,7 +926,7 @@ func TestMountPathThatIsNotStripped(t *testing.T) {
 			_, w := g.open("/shop/page")
 			assert.Equal(t, http.StatusInternalServerError, w.Code, "a page, not a loop")
 			assert.Equal(t, "Sign-in is unavailable", title(w))
-			assert.Len(t, s.log.lines("level=ERROR"), 1+i/2, "at most one record a minute")
+			require.Len(t, s.log.lines("level=ERROR"), 1+i/2, "at most one record a minute")
 			time.Sleep(40 * time.Second)
 		}
 		record := s.log.lines("level=ERROR")[0]
@@ -964,7 +963,7 @@ func TestWrongHostIsNamedInTheLog(t *testing.T) {
 					assert.Equal(t, http.StatusForbidden, w.Code)
 					assert.Contains(t, w.Body.String(), "You opened an address that this site does not sign in at.")
 					assert.Equal(t, shopURL+"/wechat/login?return_to=%2F", link(t, w.Body.String(), `class="button"`))
-					assert.Len(t, s.log.lines("level=ERROR"), 1+i/2, "at most one record a minute")
+					require.Len(t, s.log.lines("level=ERROR"), 1+i/2, "at most one record a minute")
 					time.Sleep(40 * time.Second)
 				}
 				record := s.log.lines("level=ERROR")[0]
