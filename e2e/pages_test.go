@@ -19,7 +19,7 @@ func TestCopyButton(t *testing.T) {
 		refusing    = `navigator.clipboard.writeText = () => Promise.reject(new Error("no"));`
 		noCommand   = `document.execCommand = () => false;`
 	)
-	words := readWords(t, "en")["open-in-wechat"]
+	words := readWords(t, "en")["shared"]
 	for _, test := range []struct {
 		name, script string
 		copied       bool
@@ -44,7 +44,7 @@ func TestCopyButton(t *testing.T) {
 				assert.Equal(t, site.url+"/one?x=%2F&y=1", read())
 				assert.Equal(t, "copy", tab.eval("document.activeElement.id"), "the focus stays where it was")
 			} else {
-				assert.Equal(t, words["failed"], tab.text("#copied"))
+				assert.Equal(t, words["copy-failed"], tab.text("#copied"))
 				assert.Equal(t, before, read())
 				assert.Equal(t, site.url+"/one?x=%2F&y=1", tab.eval("getSelection().toString()"), "selected, for people to copy it")
 			}

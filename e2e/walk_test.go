@@ -452,7 +452,7 @@ func readAxe(t *testing.T) string {
 // readWords returns the gate's texts in a language, by page or reason, and use.
 func readWords(t *testing.T, language string) (words map[string]map[string]string) {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join("..", "pages", language+".json"))
+	content, err := os.ReadFile(filepath.Join("..", "internal", "page", "files", language+".json"))
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(content, &words))
 	return words
