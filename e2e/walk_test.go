@@ -158,7 +158,11 @@ func stops() []stop {
 		},
 		{
 			name: "snapshot", words: "snapshot", status: 403, inWeChat: true,
-			reach: func(v *visit) { v.wechat.Snapshots(wechattest.SnapshotFlagged); v.open(v.url+"/profile", consent); v.click(consent, failure) },
+			reach: func(v *visit) {
+				v.wechat.Snapshots(wechattest.SnapshotFlagged)
+				v.open(v.url+"/profile", consent)
+				v.click(consent, failure)
+			},
 		},
 		{
 			name: "retry-state", words: "state", status: 403, inWeChat: true,
@@ -290,7 +294,6 @@ func holdFirst(such func(*http.Request) bool, next http.Handler) http.Handler {
 
 func (s screen) deviceOf(inWeChat bool) device {
 	d := computer()
-	d.userAgent = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36"
 	if inWeChat {
 		d.userAgent += " NetType/WIFI MicroMessenger/7.0.20.1781(0x6700143B) WindowsWechat(0x63090c33) XWEB/13639 Flue"
 	}
