@@ -1,6 +1,7 @@
 package wechatgate
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 )
@@ -41,8 +42,7 @@ func (g *Gate) logout(w http.ResponseWriter, r *http.Request) {
 
 // logoutPage is a button that posts. Who is not signed in needs none.
 func (g *Gate) logoutPage(w http.ResponseWriter, r *http.Request) {
-	l := g.sessions.read(r)
-	if l.err == nil && !l.signedIn {
+	if _, err := g.User(r); errors.Is(err, ErrNotSignedIn) {
 		redirect(w, r, g.targets.Own(pathSignedOut))
 		return
 	}
@@ -109,7 +109,7 @@ func (g *Gate) signedOutPage(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, http.MethodGet, http.MethodHead) {
 		return
 	}
-	if g.sessions.read(r).signedIn {
+	if _, err := g.User(r); err == nil {
 		redirect(w, r, g.targets.Location("/"))
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/wechatgate/wechatgate/internal/recent"
 	"github.com/wechatgate/wechatgate/internal/seal"
 	"github.com/wechatgate/wechatgate/internal/vault"
 	"github.com/wechatgate/wechatgate/wechat"
@@ -48,6 +49,14 @@ type sessionJar struct {
 
 	idle time.Duration // 0: no limit
 	seen seal.Sealer
+
+	recent *recent.Table[opened] // of sealed sessions; nil with a Store
+}
+
+// opened is a session that was opened lately. It is shared, and never changes.
+type opened struct {
+	session
+	mark string // see markOf; empty without an idle time
 }
 
 // The suffixes of the cookies' names.
@@ -64,7 +73,7 @@ type lookup struct {
 	session
 	signedIn bool
 	broken   bool          // there is a cookie, and no session: remove it
-	payload  string        // of the session
+	mark     string        // of the session
 	unseen   time.Duration // since last-seen was written
 	err      error         // whether there is a session is unknown
 
@@ -85,6 +94,12 @@ func (j *sessionJar) readInto(l *lookup, r *http.Request) {
 	l.vault = j.vault.Open(r, &l.cookies)
 	now := time.Now()
 	var seen seenMarks
+	if o := j.openedLately(&l.cookies, now); o != nil {
+		if unseen, lately := j.lastSeen(&l.cookies, &seen, o, now); lately {
+			l.session, l.mark, l.signedIn, l.unseen = o.session, o.mark, true, unseen
+			return
+		}
+	}
 	for {
 		payload, ok, err := l.vault.Next()
 		if err != nil || !ok {
@@ -92,17 +107,60 @@ func (j *sessionJar) readInto(l *lookup, r *http.Request) {
 			l.broken = err == nil && l.cookies.Has(suffixSession)
 			return
 		}
-		s, ok := parseSession(payload)
-		if !ok || !j.valid(s, now) {
+		o, ok := j.parse(payload)
+		if !ok || !j.valid(o.session, now) {
 			continue
 		}
-		unseen, lately := j.lastSeen(&l.cookies, &seen, s, payload, now)
+		unseen, lately := j.lastSeen(&l.cookies, &seen, &o, now)
 		if !lately {
 			continue
 		}
-		s.user.ExpiresAt = s.user.SignedInAt.Add(j.lifetime)
-		l.session, l.signedIn, l.payload, l.unseen = s, true, payload, unseen
+		j.remember(&l.cookies, o, payload)
+		l.session, l.mark, l.signedIn, l.unseen = o.session, o.mark, true, unseen
 		return
+	}
+}
+
+func (j *sessionJar) parse(payload string) (opened, bool) {
+	s, ok := parseSession(payload)
+	if !ok {
+		return opened{}, false
+	}
+	s.user.ExpiresAt = s.user.SignedInAt.Add(j.lifetime)
+	o := opened{session: s}
+	if j.idle > 0 {
+		o.mark = markOf(payload)
+	}
+	return o, true
+}
+
+// openedLately returns the session of the request's first session cookie, if that
+// was opened lately and still counts.
+func (j *sessionJar) openedLately(c *seal.Cookies, now time.Time) *opened {
+	if j.recent == nil {
+		return nil
+	}
+	value, next := c.Next(suffixSession, 0)
+	if next == 0 {
+		return nil
+	}
+	o := j.recent.Get(value)
+	if o != nil && !j.valid(o.session, now) {
+		j.recent.Remove(value)
+		return nil
+	}
+	return o
+}
+
+// remember keeps what the request's only session cookie was opened to. With
+// several it is not known which of them it was.
+func (j *sessionJar) remember(c *seal.Cookies, o opened, payload string) {
+	if j.recent == nil {
+		return
+	}
+	value, next := c.Next(suffixSession, 0)
+	if _, more := c.Next(suffixSession, next); more == 0 {
+		j.recent.Put(value, o, len(payload))
 	}
 }
 
@@ -127,7 +185,7 @@ func (j *sessionJar) dueOnPublic(l *lookup) bool {
 // renew writes what is due.
 func (j *sessionJar) renew(w http.ResponseWriter, l *lookup) error {
 	if l.signedIn {
-		return j.markSeen(w, l.session, l.payload)
+		return j.markSeen(w, l.session, l.mark)
 	}
 	j.cookies.Remove(w, j.name)
 	return nil
@@ -143,7 +201,7 @@ func (j *sessionJar) begin(w http.ResponseWriter, l *lookup, s session) error {
 		return err
 	}
 	if j.idle > 0 {
-		if err := j.markSeen(w, s, payload); err != nil {
+		if err := j.markSeen(w, s, markOf(payload)); err != nil {
 			return err
 		}
 	}
@@ -183,31 +241,31 @@ type seenMark struct {
 // the idle time. A cookie of another session says nothing about this one. But
 // where that session is older, a late answer to it has overwritten this one's
 // cookie, and the sign-in counts as the last use.
-func (j *sessionJar) lastSeen(c *seal.Cookies, seen *seenMarks, s session, payload string, now time.Time) (unseen time.Duration, lately bool) {
+func (j *sessionJar) lastSeen(c *seal.Cookies, seen *seenMarks, o *opened, now time.Time) (unseen time.Duration, lately bool) {
 	if j.idle == 0 {
 		return 0, true
 	}
 	if !seen.read {
 		seen.all, seen.read = j.openSeen(c), true
 	}
-	own, overwritten := markOf(payload), false
+	overwritten := false
 	for _, m := range seen.all {
-		if m.session == own {
+		if m.session == o.mark {
 			if unseen = now.Sub(m.at); j.withinIdle(unseen) {
 				return unseen, true
 			}
 			continue
 		}
-		overwritten = overwritten || m.signedIn.Before(s.user.SignedInAt)
+		overwritten = overwritten || m.signedIn.Before(o.user.SignedInAt)
 	}
-	unseen = now.Sub(s.user.SignedInAt)
+	unseen = now.Sub(o.user.SignedInAt)
 	return unseen, overwritten && j.withinIdle(unseen)
 }
 
 func (j *sessionJar) openSeen(c *seal.Cookies) []seenMark {
 	var marks []seenMark
 	for value := range c.Values(suffixSeen) {
-		sealed, ok := j.seen.Open(j.name+suffixSeen, value)
+		sealed, ok := j.seen.OpenAmong(c, j.name+suffixSeen, value)
 		if !ok {
 			continue
 		}
@@ -226,8 +284,8 @@ func (j *sessionJar) withinIdle(unseen time.Duration) bool {
 	return unseen < j.idle && unseen >= -seal.ClockSkew
 }
 
-func (j *sessionJar) markSeen(w http.ResponseWriter, s session, payload string) error {
-	sealed := markOf(payload) + "\n" + formatTime(time.Now()) + "\n" + formatTime(s.user.SignedInAt)
+func (j *sessionJar) markSeen(w http.ResponseWriter, s session, mark string) error {
+	sealed := mark + "\n" + formatTime(time.Now()) + "\n" + formatTime(s.user.SignedInAt)
 	value, err := j.seen.Seal(j.name+suffixSeen, sealed)
 	if err != nil {
 		return err
@@ -280,14 +338,23 @@ func (s session) withProfile(p wechat.Profile, from profileSource) session {
 }
 
 // visitor is what the decisions see of a session.
-func (l *lookup) visitor() visitor {
+func (s *session) visitor() visitor {
 	return visitor{
-		signedIn:    l.signedIn,
-		hasProfile:  l.signedIn && l.profile != profileUnknown,
-		hasUnionID:  l.signedIn && l.user.UnionID != "",
-		asked:       l.signedIn && l.profile == profileFromWeChat && time.Since(l.user.SignedInAt) < askedAgainAfter,
-		unavailable: l.err != nil,
+		signedIn:   true,
+		hasProfile: s.profile != profileUnknown,
+		hasUnionID: s.user.UnionID != "",
+		asked:      s.profile == profileFromWeChat && time.Since(s.user.SignedInAt) < askedAgainAfter,
 	}
+}
+
+// visitor is what the decisions see of a request's session, or of its absence.
+func (l *lookup) visitor() visitor {
+	if !l.signedIn {
+		return visitor{unavailable: l.err != nil}
+	}
+	v := l.session.visitor()
+	v.unavailable = l.err != nil
+	return v
 }
 
 // encode writes the session by position, a line each: a map or JSON would cost

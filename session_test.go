@@ -372,7 +372,7 @@ func TestLastSeenCookieIsOfItsSessionAlone(t *testing.T) {
 			require.NoError(t, err)
 			return value
 		}
-		mark := markOf(aSessionPayload(t, j, b))
+		mark := aSessionMark(t, j, b)
 		at := func(ago time.Duration) string {
 			return mark + "\n" + formatTime(time.Now().Add(-ago)) + "\n" + formatTime(time.Now())
 		}
@@ -408,11 +408,11 @@ func TestLastSeenCookieIsOfItsSessionAlone(t *testing.T) {
 	})
 }
 
-func aSessionPayload(t *testing.T, j *sessionJar, b tab) string {
+func aSessionMark(t *testing.T, j *sessionJar, b tab) string {
 	t.Helper()
 	v := j.testRead(t, b.request())
 	require.True(t, v.signedIn)
-	return v.payload
+	return v.mark
 }
 
 func TestSignOutRemovesBothCookies(t *testing.T) {

@@ -110,7 +110,7 @@ func (s attempts) read(c *seal.Cookies) heldAttempts {
 		}
 		h := heldAttempt{name: s.base + suffix}
 		h.size = len(h.name) + len(value)
-		payload, ok := s.sealer.Open(h.name, value)
+		payload, ok := s.sealer.OpenAmong(c, h.name, value)
 		a, parsed := parseAttempt(payload)
 		switch {
 		case !ok || !parsed:

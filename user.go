@@ -50,8 +50,13 @@ type anonymous struct{}
 // [Gate], and whether there is one. Behind [Gate.Require] there always is,
 // except under Options.Public.
 func UserFromContext(ctx context.Context) (User, bool) {
-	u, ok := ctx.Value(userKey{}).(User)
-	return u, ok
+	switch u := ctx.Value(userKey{}).(type) {
+	case User:
+		return u, true
+	case *User: // of a session that is shared by requests
+		return *u, true
+	}
+	return User{}, false
 }
 
 // ContextWithUser returns a context with a signed-in visitor in it. A gate does
@@ -64,7 +69,7 @@ func ContextWithUser(ctx context.Context, u User) context.Context {
 
 // contextWithoutUser hides a User that somebody else put into the context.
 func contextWithoutUser(ctx context.Context) context.Context {
-	if _, known := ctx.Value(userKey{}).(User); !known {
+	if _, known := UserFromContext(ctx); !known {
 		return ctx
 	}
 	return context.WithValue(ctx, userKey{}, anonymous{})

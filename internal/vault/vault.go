@@ -110,7 +110,7 @@ func (l *Lookup) nextSealed() (payload string, ok bool) {
 			return "", false
 		}
 		l.next = next
-		if payload, ok := l.vault.sealer.Open(l.vault.name, value); ok {
+		if payload, ok := l.vault.sealer.OpenAmong(l.cookies, l.vault.name, value); ok {
 			return payload, true
 		}
 	}
