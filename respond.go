@@ -56,6 +56,8 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 		p.Name, p.SignInURL = PageSnapshot, again
 	case ReasonSession:
 		p.SignInURL = again
+	case ReasonUnsupported:
+		p.PageURL = g.targets.Location(f.target)
 	case ReasonUpstream:
 		p.SignInURL = g.targets.Location(g.targets.OfRequest(r))
 	}
