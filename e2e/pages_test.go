@@ -32,7 +32,7 @@ func TestCopyButton(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			site := startSite(t, nil)
-			tab := openChromium(t, screen{"phone", "en"}.deviceOf(false))
+			tab := openChromium(t, screen{device: "phone", language: "en"}.deviceOf(false))
 			tab.mayReadClipboard()
 			tab.beforeScripts(test.script)
 			tab.open(site.url+"/one?x=%2F&y=1#two", "#copy")
@@ -58,7 +58,7 @@ func TestCopyButton(t *testing.T) {
 func TestQRCodeForASecondDevice(t *testing.T) {
 	site := startSite(t, nil)
 	site.wechat.Ask(wechattest.AskAlways)
-	tab := openChromium(t, screen{"phone", "en"}.deviceOf(false))
+	tab := openChromium(t, screen{device: "phone", language: "en"}.deviceOf(false))
 	other := tab.incognito(t, phoneInWeChat())
 
 	tab.open(site.url+"/one?x=1", "#copy")
