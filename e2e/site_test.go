@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"html/template"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -50,6 +51,13 @@ func start(t *testing.T, scheme string, serve func(*httptest.Server), change fun
 
 	s := site{url: scheme + "://localhost:" + port, wechat: fake}
 	options := fake.Options(s.url)
+	var records lockedBuffer
+	options.Logger = slog.New(slog.NewTextHandler(&records, nil))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the gate's log:\n%s", records.String())
+		}
+	})
 	if change != nil {
 		change(&options)
 	}

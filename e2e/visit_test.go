@@ -364,19 +364,24 @@ func (b *lockedBuffer) Write(record []byte) (int, error) {
 	return b.content.Write(record)
 }
 
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.content.String()
+}
+
 // reasonFor returns the reason in the one record with that reference.
 func (b *lockedBuffer) reasonFor(t *testing.T, reference string) string {
 	t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	log := b.String()
 	var reasons []string
-	for line := range strings.Lines(b.content.String()) {
+	for line := range strings.Lines(log) {
 		var record struct{ Reference, Reason string }
 		require.NoError(t, json.Unmarshal([]byte(line), &record))
 		if record.Reference == reference {
 			reasons = append(reasons, record.Reason)
 		}
 	}
-	require.Len(t, reasons, 1, "the log says:\n%s", b.content.String())
+	require.Len(t, reasons, 1, "the log says:\n%s", log)
 	return reasons[0]
 }

@@ -425,10 +425,10 @@ func noSignIn(o *wechatgate.Options, s screen) {
 
 func withCodes(o *wechatgate.Options, s screen) {
 	noQRCode(o, s)
-	o.CodeSignIn = wechatgate.CodeSignIn{Scan: true, Chat: wechatgate.Chat{AppID: "wx00000000000000ca", Name: "湖畔茶社", QRImage: "/chat.svg"}}
+	o.CodeSignIn = wechatgate.CodeSignIn{Scan: true, Chat: wechatgate.Chat{AppID: chatAppID, Name: "湖畔茶社", QRImage: "/chat.svg"}}
 }
 
 func chatAlone(o *wechatgate.Options, _ screen) {
 	o.OfficialAccount, o.Website = wechatgate.App{}, wechatgate.App{}
-	o.CodeSignIn.Chat = wechatgate.Chat{AppID: "wx00000000000000ca", Name: "湖畔茶社"}
+	o.CodeSignIn.Chat = wechatgate.Chat{AppID: chatAppID, Name: "湖畔茶社"}
 }
