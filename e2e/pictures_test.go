@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -36,8 +37,10 @@ func TestPictures(t *testing.T) {
 		})
 		d := computer()
 		d.language, d.width, d.height = picture.language, 400, 720
-		tab := openChromium(t, d, chromedp.Flag("host-resolver-rules", "MAP shop.example.com:443 "+strings.TrimPrefix(site.url, "https://")),
-			chromedp.Flag("force-device-scale-factor", "2"))
+		tab := openChromium(t, d, chromedp.Flag("host-resolver-rules", "MAP shop.example.com:443 "+strings.TrimPrefix(site.url, "https://")))
+		tab.do("be sharp", func(ctx context.Context) error {
+			return chromedp.Do(ctx, chromedp.EmulateViewport(d.width, d.height, chromedp.EmulateScale(2)))
+		})
 		tab.open(shop+"/members", "#copy")
 		tab.eval(`document.body.style.minHeight = "0"`)
 		image := read(tab, "picture", chromedp.Screenshot(chromedp.CSS("body")))
