@@ -178,7 +178,7 @@ func (g *Gate) finish(v *visit, a attempt, code string) {
 	f := failure{err: result.err, target: a.target, attrs: a.attrs()}
 	f.again = g.again(a)
 	if a.scan && result.err != nil && result.err.Reason == ReasonCode {
-		f.words = "code-limit"
+		f.words = wordsCodeLimit
 	}
 	switch decideOutcome(result, a.restarts, v.signedIn, a.scan) {
 	case outcomeTarget:

@@ -52,8 +52,8 @@ type Page struct {
 	// FrameURL is WeChat's QR frame on PageSignIn, 300 × 400 pixels. Give the
 	// iframe sandbox="allow-scripts allow-same-origin allow-top-navigation".
 	FrameURL string
-	// PageURL is the address to open in WeChat, on PageOpenInWeChat. On PageError
-	// with ReasonUnsupported it is the address to open in another browser.
+	// PageURL is the address to open in WeChat, on PageOpenInWeChat and PageCode,
+	// or, on PageError for ReasonUnsupported, in another browser.
 	PageURL string
 	// Reference stands on the page and in the log record of a failure, so that
 	// a visitor's complaint can be found there. Empty where nothing failed.

@@ -23,6 +23,9 @@ type failure struct {
 	attrs  []slog.Attr
 }
 
+// wordsCodeLimit are for a phone that has had five codes for one number.
+const wordsCodeLimit = "code-limit"
+
 // fail answers with the page that goes with the error, and writes the one record
 // that an operator can find by the reference on the page.
 func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
@@ -60,6 +63,9 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 		p.PageURL = g.targets.Location(f.target)
 	case ReasonUpstream:
 		p.SignInURL = g.targets.Location(g.targets.OfRequest(r))
+	}
+	if f.words == wordsCodeLimit {
+		p.SignInURL = "" // the same number gets no more codes
 	}
 	var refused *refusal
 	if errors.As(f.err, &refused) {

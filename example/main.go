@@ -80,11 +80,9 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 		return err
 	}
 	if !config.fake {
-		// Better now than at the first visitor's sign-in. A site that has to
-		// start without WeChat would log the error and go on.
-		if err := gate.CheckConfig(ctx); err != nil {
-			return err
-		}
+		// Better now than at the first visitor's sign-in. It asks BaseURL, too,
+		// so the site has to be served meanwhile.
+		go checkConfig(ctx, gate, log)
 	}
 	announce(stdout, options, listener, fakeURL)
 	handler := newSite(gate, log, choices)
@@ -92,6 +90,12 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 		handler = as(handler)
 	}
 	return serve(ctx, newServer(handler, log), listener)
+}
+
+func checkConfig(ctx context.Context, gate *wechatgate.Gate, log *slog.Logger) {
+	if err := gate.CheckConfig(ctx); err != nil {
+		log.ErrorContext(ctx, "the settings are wrong, or could not be checked", slog.Any("error", err))
+	}
 }
 
 // announce says what to open, and nothing that is secret: an App prints without
