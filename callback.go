@@ -30,7 +30,7 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	v := g.visit(w, r)
 	held := g.attemptsOf(v)
-	a, err := held.find(query.state)
+	a, err := held.findReturn(query.state)
 	step := decideReturn(returnFacts{
 		denied:   query.denied,
 		again:    query.again,
