@@ -100,6 +100,12 @@ type CodePage struct {
 	Hidden    map[string]string // fields that the form has to carry
 }
 
+// Format writes neither number nor code, whatever the verb: pages are logged.
+func (c CodePage) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "wechatgate.CodePage") }
+
+// LogValue returns what Format writes.
+func (c CodePage) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
+
 const (
 	codeLifetime   = 5 * time.Minute
 	numberLifetime = attemptLifetime

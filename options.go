@@ -438,9 +438,13 @@ func (o Options) validateCodes() error {
 		fail("Scan", "needs OfficialAccount, a verified service account: the phone that scans signs in with it. Other accounts have Chat")
 	}
 	chat := o.CodeSignIn.Chat
+	if o.CodeSignIn.Codes != nil && !o.CodeSignIn.Scan && !chat.isSet() {
+		fail("Codes", "needs Scan or Chat: it keeps their codes")
+	}
 	if !chat.isSet() {
 		return errors.Join(errs...)
 	}
+	before := len(errs)
 	switch {
 	case chat.AppID == "":
 		fail("Chat.AppID", "is required: the AppID of the account whose chat it is")
@@ -451,10 +455,11 @@ func (o Options) validateCodes() error {
 	case chat.AppID == o.Website.ID:
 		fail("Chat.AppID", "is Website's: a website app has no chat")
 	}
+	goodAppID := len(errs) == before
 	if chat.QRImage != "" && !isLocalPath(chat.QRImage) && !hasScheme(chat.QRImage, "https") {
 		fail("Chat.QRImage", `want an https address, or a path of this site below BaseURL, like "/qr.jpg"`)
 	}
-	switch server := (push.Handler{AppID: "wx0", Token: chat.Token, EncodingAESKey: chat.EncodingAESKey, OldEncodingAESKey: chat.OldEncodingAESKey}); {
+	switch {
 	case chat.Token == "" && chat.EncodingAESKey == "" && chat.OldEncodingAESKey == "":
 		if chat.OnMessage != nil {
 			fail("Chat.OnMessage", "needs Token and EncodingAESKey: without them no message comes here")
@@ -464,11 +469,28 @@ func (o Options) validateCodes() error {
 	case chat.EncodingAESKey == "":
 		fail("Chat.EncodingAESKey", "is missing: 消息加解密密钥 of the console's 服务器配置, 43 letters and digits")
 	default:
-		if err := server.Validate(); err != nil {
-			fail("Chat", err.Error())
-		}
+		o.validateChatServer(func(field, problem string) {
+			if field != "AppID" || goodAppID { // else it is named already
+				fail("Chat."+field, problem)
+			}
+		})
 	}
 	return errors.Join(errs...)
+}
+
+// validateChatServer names what package push would refuse, by its fields' names,
+// which are Chat's, too.
+func (o Options) validateChatServer(fail func(field, problem string)) {
+	chat := o.CodeSignIn.Chat
+	server := push.Handler{AppID: chat.AppID, Token: chat.Token, EncodingAESKey: chat.EncodingAESKey, OldEncodingAESKey: chat.OldEncodingAESKey}
+	var all interface{ Unwrap() []error }
+	if !errors.As(server.Validate(), &all) {
+		return
+	}
+	for _, problem := range all.Unwrap() {
+		field, text, _ := strings.Cut(strings.TrimPrefix(problem.Error(), "push: Handler."), ": ")
+		fail(field, text)
+	}
 }
 
 // validateSite refuses addresses that would not be a link or a picture.
