@@ -3,7 +3,6 @@ package storetest_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -200,6 +199,6 @@ func TestBadCodesAreFound(t *testing.T) {
 	for _, row := range badCodes {
 		name := strings.ReplaceAll(row.name, " ", "_")
 		assert.Len(t, verdicts[name], 8, row.name)
-		assert.ElementsMatch(t, strings.Fields(row.red), red[name], fmt.Sprintf("%s:\n%s", row.name, output))
+		assert.ElementsMatch(t, strings.Fields(row.red), red[name], "%s:\n%s", row.name, output)
 	}
 }

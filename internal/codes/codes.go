@@ -71,7 +71,7 @@ func parseDigits(text string, n int) (digits string, ok bool) {
 		if len(found) == n {
 			return "", false
 		}
-		found = append(found, byte(c))
+		found = append(found, "0123456789"[c-'0'])
 	}
 	if len(found) < n {
 		return "", false

@@ -95,6 +95,23 @@ func TestMemoryKeepsTime(t *testing.T) {
 	})
 }
 
+// The end of a value that was taken is not the end of the next one under its key.
+func TestMemoryForgetsWhatWasTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := codes.NewMemory()
+		_, err := m.Add(t.Context(), "a", []byte("first"), time.Minute)
+		require.NoError(t, err)
+		_, err = m.Take(t.Context(), "a")
+		require.NoError(t, err)
+		_, err = m.Add(t.Context(), "a", []byte("second"), time.Hour)
+		require.NoError(t, err)
+		time.Sleep(30 * time.Minute)
+		value, err := m.Take(t.Context(), "a")
+		require.NoError(t, err)
+		assert.Equal(t, "second", string(value))
+	})
+}
+
 // A value that is there and one that has expired cost the same in a full
 // Memory as in an empty one, but for the heap.
 func BenchmarkMemory(b *testing.B) {

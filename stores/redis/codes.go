@@ -24,13 +24,8 @@ type codes struct{ client redis.UniversalClient }
 
 const codePrefix = "wechatgate:code:"
 
-var errTTL = errors.New("redisstore: a value has to be kept for a millisecond at least")
-
-// Add is SET NX PX.
+// Add is SET NX PX. Redis refuses a ttl of less than a millisecond.
 func (c codes) Add(ctx context.Context, key string, value []byte, ttl time.Duration) (added bool, err error) {
-	if ttl < time.Millisecond {
-		return false, errTTL // Redis would keep it for ever
-	}
 	_, err = c.do(ctx, "set", codePrefix+key, value, "nx", "px", ttl.Milliseconds())
 	if errors.Is(err, redis.Nil) {
 		return false, nil
@@ -51,9 +46,6 @@ func (c codes) Take(ctx context.Context, key string) (value []byte, err error) {
 }
 
 func (c codes) do(ctx context.Context, args ...any) (text string, err error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
 	cmd := once{redis.NewCmd(ctx, args...)}
 	if err := c.client.Process(ctx, cmd); err != nil {
 		return "", fmt.Errorf("redisstore: %w", err)

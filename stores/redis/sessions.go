@@ -62,11 +62,11 @@ func (s *store) New(r *http.Request, name string) (*sessions.Session, error) {
 	session := sessions.NewSession(s, name)
 	session.Options = &sessions.Options{Path: "/", MaxAge: defaultMaxAge, HttpOnly: true, Secure: true, SameSite: http.SameSiteLaxMode}
 	session.IsNew = true
-	cookie, err := r.Cookie(name)
-	if err != nil || !isID(cookie.Value) {
+	id := cookieID(r, name)
+	if id == "" {
 		return session, nil
 	}
-	data, err := s.client.Get(r.Context(), s.key(cookie.Value)).Bytes()
+	data, err := s.client.Get(r.Context(), s.key(id)).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return session, nil
 	}
@@ -80,7 +80,7 @@ func (s *store) New(r *http.Request, name string) (*sessions.Session, error) {
 	for k, v := range values {
 		session.Values[k] = v
 	}
-	session.ID, session.IsNew = cookie.Value, false
+	session.ID, session.IsNew = id, false
 	return session, nil
 }
 
@@ -135,10 +135,16 @@ func newID() string {
 	return base64.RawURLEncoding.EncodeToString(random[:])
 }
 
-// isID spares Redis what no Save has written.
-func isID(id string) bool {
-	decoded, err := base64.RawURLEncoding.Strict().DecodeString(id)
-	return err == nil && len(decoded) == idBytes
+// cookieID returns the ID that the request shows, or "" for what no Save has
+// written, which Redis need not hear of.
+func cookieID(r *http.Request, name string) string {
+	for _, cookie := range r.CookiesNamed(name) {
+		decoded, err := base64.RawURLEncoding.Strict().DecodeString(cookie.Value)
+		if err == nil && len(decoded) == idBytes {
+			return cookie.Value
+		}
+	}
+	return ""
 }
 
 func encode(values map[any]any) ([]byte, error) {

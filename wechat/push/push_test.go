@@ -67,9 +67,13 @@ func (c console) cipher() (cipher.Block, []byte) {
 }
 
 func (c console) encrypt(message string) string {
-	plain := "random, 16 bytes" + string(binary.BigEndian.AppendUint32(nil, uint32(len(message)))) + message + c.appID
+	plain := c.plain(message)
 	n := 32 - len(plain)%32
 	return c.encryptRaw(plain + strings.Repeat(string(rune(n)), n))
+}
+
+func (c console) plain(message string) string {
+	return "random, 16 bytes" + string(binary.BigEndian.AppendUint32(nil, uint32(len(message)))) + message + c.appID
 }
 
 func (c console) encryptRaw(padded string) string {
@@ -299,6 +303,7 @@ func TestRefusedPushes(t *testing.T) {
 	now := time.Now()
 	message := text("7", "secret words")
 	encrypted := good.encrypt(message)
+	fitting := message + strings.Repeat(" ", 32-len(good.plain(message))%32) // needs a whole block of padding
 	envelope := func(body string) func() sent {
 		return func() sent {
 			s := good.pushAt(time.Now(), encrypted)
@@ -358,8 +363,8 @@ func TestRefusedPushes(t *testing.T) {
 		{"half a block", func() sent { return good.pushAt(now, base64.StdEncoding.EncodeToString(make([]byte, 16))) }, key},
 		{"a broken block", func() sent { return good.pushAt(now, base64.StdEncoding.EncodeToString(make([]byte, 33))) }, key},
 		{"padding of 0", raw(strings.Repeat("\x00", 64)), key},
-		{"padding of 33", raw(strings.Repeat("!", 64)), key},
-		{"padding of two values", raw(strings.Repeat("\x00", 60) + "\x04\x03\x04\x04"), key},
+		{"padding of 64", raw(good.plain(fitting) + strings.Repeat("@", 64)), key},
+		{"padding of two values", raw(good.plain(fitting) + strings.Repeat(" ", 29) + "\x1f\x20\x20"), key},
 		{"padding alone", raw(strings.Repeat("\x20", 32)), key},
 		{"nothing behind the random bytes", raw(strings.Repeat("r", 16) + strings.Repeat("\x10", 16)), key},
 		{"a length beyond the end", raw("random, 16 bytes\xff\xff\xff\xff" + strings.Repeat("\x0c", 12)), key},
@@ -398,6 +403,7 @@ func TestRefusedPushes(t *testing.T) {
 		{"words behind the message", holding(message + "x"), form},
 		{"words between elements", inner("<MsgType>", "x<MsgType>"), form},
 		{"invalid UTF-8", inner("secret", "\xff"), form},
+		{"invalid UTF-8 where encoding/xml does not look", holding("<?xml version=\"1.0\" \xff?>" + message), form},
 		{"a NUL", inner("secret", "\x00"), form},
 		{"an element in FromUserName", inner("<![CDATA["+person+"]]>", person+"<a></a>"), form},
 		{"an element for a text in Content", inner("<![CDATA[secret words]]>", "<a>secret words</a>"), form},
@@ -576,9 +582,16 @@ func TestReplyUsesTheKeyThatOpened(t *testing.T) {
 }
 
 func TestRepliesDiffer(t *testing.T) {
-	s := newServer("reply")
-	request := good.push(text("7", "x"))
-	assert.NotEqual(t, request.to(s).Body.String(), request.to(s).Body.String(), "random bytes and nonce are fresh")
+	synctest.Test(t, func(t *testing.T) { // at the same time
+		s := newServer("reply")
+		request := good.push(text("7", "x"))
+		first, second := request.to(s).Body.String(), request.to(s).Body.String()
+		for _, name := range []string{"Encrypt", "Nonce"} {
+			_, one, _ := strings.Cut(first, "<"+name+">")
+			_, other, _ := strings.Cut(second, "<"+name+">")
+			assert.NotEqual(t, one[:30], other[:30], name)
+		}
+	})
 }
 
 func TestOnMessageThatFails(t *testing.T) {
@@ -604,9 +617,9 @@ func TestOnMessageThatFails(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newServer("")
-				calls := 0
+				var calls atomic.Int64
 				s.OnMessage = func(ctx context.Context, m push.Message) (string, error) {
-					calls++
+					calls.Add(1)
 					return tt.onMessage(ctx, m)
 				}
 				start := time.Now()
@@ -621,7 +634,7 @@ func TestOnMessageThatFails(t *testing.T) {
 				assert.NotContains(t, s.log.String(), "secret")
 
 				assert.Equal(t, "success", request.to(s).Body.String())
-				assert.Equal(t, 1, calls, "the repeat has the same answer")
+				assert.EqualValues(t, 1, calls.Load(), "the repeat has the same answer")
 				time.Sleep(2 * time.Hour) // in which the late one returns
 			})
 		})
@@ -753,6 +766,7 @@ func TestHandlerTellsNoSecret(t *testing.T) {
 		assert.Contains(t, shown, testAppID)
 	}
 	assert.True(t, found(show(control)), "the control")
+	assert.Equal(t, slog.KindString, slog.AnyValue(h).Resolve().Kind(), "whatever writes the log")
 	text := fmt.Sprintf("%v %+v %#v", holder{h, &h, h}, &holder{h, &h, &h}, holder{h, &h, h})
 	assert.False(t, found(text), text)
 }

@@ -92,8 +92,6 @@ func readXML(document []byte) (map[string]element, error) {
 			switch {
 			case depth == 2:
 				text.Write(token)
-			case depth < 2 && len(bytes.TrimSpace(token)) > 0 && ended:
-				return nil, errTrailing
 			case depth < 2 && len(bytes.TrimSpace(token)) > 0:
 				return nil, errXMLForm
 			}

@@ -1,0 +1,53 @@
+package wechattest
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// From WeChat's document on the JS-SDK.
+func TestJSSignature(t *testing.T) {
+	const ticket, nonce, timestamp = "sM4AOVdWfPE4DxkXGEs8VMCPGGVi4C3VM0P37wVUCFvkVAy_90u5h9nbSlYy3-Sl-HhTdfl2fzFy1AOcHKP7qg", "Wm3WZYTPz0wzccnW", 1414587457
+	for page, want := range map[string]string{
+		"http://mp.weixin.qq.com":              "f4d90daf4b3bca3078ab155816175ba34c443a7b",
+		"http://mp.weixin.qq.com?params=value": "0f9de62fce790f9a083d5c99e95740ceb90c27ed",
+	} {
+		assert.Equal(t, want, jsSignature(ticket, nonce, timestamp, page))
+		assert.Equal(t, want, jsSignature(ticket, nonce, timestamp, page+"#top"))
+	}
+}
+
+// From WeChat's document on the encryption of messages (消息加解密说明).
+func TestChatEncryption(t *testing.T) {
+	const (
+		token, appID = "AAAAA", "wxba5fad812f8e6fb9"
+		push         = "+qdx1OKCy+5JPCBFWw70tm0fJGb2Jmeia4FCB7kao+/Q5c/ohsOzQHi8khUOb05JCpj0JB4RvQMkUyus8TPxLKJGQqcvZqzDpVzazhZv6JsXUnnR8XGT740XgXZUXQ7vJVnAG+tE8NUd4yFyjPy7GgiaviNrlCTj+l5kdfMuFUPpRSrfMZuMcp3Fn2Pede2IuQrKEYwKSqFIZoNqJ4M8EajAsjLY2km32IIjdf8YL/P50F7mStwntrA2cPDrM1kb6mOcfBgRtWygb3VIYnSeOBrebufAlr7F9mFUPAJGj04="
+		reply        = "ELGduP2YcVatjqIS+eZbp80MNLoAUWvzzyJxgGzxZO/5sAvd070Bs6qrLARC9nVHm48Y4hyRbtzve1L32tmxSQ=="
+	)
+	key, err := base64.StdEncoding.DecodeString("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+	require.NoError(t, err)
+
+	assert.Equal(t, "f464b24fc39322e44b38aa78f5edd27bd1441696", sign(token, "1714036504", "1514711492"), "GET")
+	assert.Equal(t, "6c5c811b55cc85e0e1b54100749188c20beb3f5d", sign(token, "1714112445", "415670741"))
+	assert.Equal(t, "046e02f8204d34f8ba5fa3b1db94908f3df2e9b3", sign(token, "1714112445", "415670741", push))
+	assert.Equal(t, "1b9339964ed2e271e7c7b6ff2b0ef902fc94dea1", sign(token, "1713424427", "415670741", reply))
+
+	assert.Equal(t, reply, encrypt(key, []byte("707722b803182950"), `{"demo_resp":"good luck"}`, appID))
+	message, app, err := decrypt(key, reply)
+	require.NoError(t, err)
+	assert.Equal(t, `{"demo_resp":"good luck"}`, message)
+	assert.Equal(t, appID, app)
+	message, app, err = decrypt(key, push)
+	require.NoError(t, err)
+	assert.True(t, json.Valid([]byte(message)), message)
+	assert.Equal(t, appID, app)
+
+	for _, wrong := range []string{"", "!", reply[4:], reply[:len(reply)-8] + "AAAAAAA=", base64.StdEncoding.EncodeToString(make([]byte, 32))} {
+		_, _, err := decrypt(key, wrong)
+		assert.Error(t, err, wrong)
+	}
+}
