@@ -472,7 +472,7 @@ func (g *Gate) wrongCode(v *visit, a attempt, left int) {
 		return
 	}
 	err, reference := newError(ReasonCode, errWrongCode), newReference()
-	g.record(v.r, slog.LevelInfo, "sign-in failed", append(errorAttrs(err), append(a.attrs(), slog.String("reference", reference))...)...)
+	g.record(v.r, slog.LevelInfo, "sign-in failed", append(errorAttrs(err), append(a.attrs(), slog.String("reference", reference), slog.String("browser", string(ClassifyBrowser(v.r.UserAgent()))))...)...)
 	g.writeCodePage(v, a, codePage{status: err.Status, triesLeft: left, words: "code", err: err, reference: reference})
 }
 

@@ -24,8 +24,9 @@ import (
 // prints, logs and marshals without the secret.
 type App = wechat.App
 
-// Options configures a [Gate]. BaseURL, one app and one session key are required;
-// the zero value of everything else is a good default.
+// Options configures a [Gate]. BaseURL, one app, or the chat of CodeSignIn, and
+// one session key are required; the zero value of everything else is a good
+// default.
 //
 // [New] copies what it needs. Functions in Options are called by many
 // goroutines at once.
@@ -56,7 +57,7 @@ type Options struct {
 	SessionKeys [][]byte
 
 	// Prefix is where the gate's own pages are: login, callback, logout,
-	// signed-out, user, resend and check. It begins and ends with a slash.
+	// signed-out, user, resend, check, js-config, code and messages. It begins and ends with a slash.
 	// Default "/wechat/".
 	Prefix string
 
@@ -133,8 +134,8 @@ type Options struct {
 	CheckSession func(*http.Request, User) error
 
 	// Flow chooses how a visitor signs in. Nil, or FlowDefault as its answer,
-	// means: silently inside WeChat, by QR code on a computer, and on a
-	// phone's other browsers by a page that says to open WeChat.
+	// means: silently inside WeChat, by QR code on a computer, and elsewhere by
+	// a code, with CodeSignIn, or else by a page that says to open WeChat.
 	Flow func(*http.Request, Browser) Flow
 
 	// Page replaces the gate's pages. It writes the response with p.Status;
