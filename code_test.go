@@ -653,6 +653,25 @@ func TestFailingSessionStoreDropsTheAttempt(t *testing.T) {
 	assert.Empty(t, b.cookies, "its number is used up")
 }
 
+func TestVisitorWhoLeavesDoesNotEndATryHalfway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newClockedCodeSite(t)
+		b := s.browser(t)
+		code := s.codeFor(t, "oPerson", b.open("/members").page.Number)
+		gone := make(chan struct{})
+		b.leaves = gone
+		s.codes.breakWith(func(_ context.Context, call string) error {
+			if call == "Take 1" {
+				close(gone)
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		assert.Equal(t, http.StatusSeeOther, b.enter(code).status)
+		assert.Len(t, s.log.lines(`event="signed in"`), 1)
+	})
+}
+
 func TestCodeInADoubleClick(t *testing.T) {
 	s := newClockedCodeSite(t)
 	b := s.browser(t)

@@ -150,6 +150,7 @@ type codeBrowser struct {
 	userAgent string
 	cookies   map[string]string
 	page      wechatgate.Page // with the number
+	leaves    <-chan struct{} // when the person goes away; nil: never
 }
 
 func (s *codeSite) browser(t *testing.T) *codeBrowser {
@@ -199,7 +200,16 @@ func (b *codeBrowser) post(form url.Values, headers ...string) screen {
 
 func (b *codeBrowser) send(r *http.Request) screen {
 	b.t.Helper()
-	r = r.WithContext(b.t.Context())
+	ctx, leave := context.WithCancel(b.t.Context())
+	defer leave()
+	go func() {
+		select {
+		case <-b.leaves:
+			leave()
+		case <-ctx.Done():
+		}
+	}()
+	r = r.WithContext(ctx)
 	r.Header.Set("User-Agent", b.userAgent)
 	r.Header.Set("Accept", "text/html")
 	for name, value := range b.cookies {
