@@ -30,7 +30,7 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	v := g.visit(w, r)
 	held := g.attemptsOf(v)
-	a, err := held.find(query.state)
+	a, err := held.findReturn(query.state)
 	step := decideReturn(returnFacts{
 		denied:   query.denied,
 		again:    query.again,
@@ -233,11 +233,14 @@ func (c handlerValues) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// completeSignIn writes the session, and reports whether it could.
-func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) bool {
+// completeSignIn writes the session.
+func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) {
 	if err := g.sessions.begin(v.w, &v.lookup, result.session); err != nil {
+		if a.flow == FlowCode {
+			g.attempts.drop(v.w, a.state) // its number is used up
+		}
 		g.fail(v.w, v.r, failure{err: newError(ReasonSession, err), target: a.target, attrs: a.attrs()})
-		return false
+		return
 	}
 	g.attempts.finish(v.w, a)
 	if v.cookies.Has(suffixSignedOut) {
@@ -247,7 +250,6 @@ func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) bool {
 		slog.String("flow", string(a.flow)),
 		slog.String("browser", string(ClassifyBrowser(v.r.UserAgent()))))...)
 	g.arriveAt(v.w, result.target)
-	return true
 }
 
 // restart begins the attempt anew, once.

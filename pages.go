@@ -2,6 +2,8 @@ package wechatgate
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -66,6 +68,15 @@ type Page struct {
 
 	CodePage // of PageCode and PageCodeShown
 }
+
+// Format writes name, status and reference, whatever the verb: other fields hold
+// codes, numbers and states.
+func (p Page) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "wechatgate.Page(%s, %d, reference %q)", p.Name, p.Status, p.Reference)
+}
+
+// LogValue returns what Format writes.
+func (p Page) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(p)) }
 
 // ServeHTTP writes the built-in page, with its status and
 // Content-Security-Policy. r has to be the request that Options.Page was called

@@ -30,7 +30,7 @@ const wordsCodeLimit = "code-limit"
 // that an operator can find by the reference on the page.
 func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 	setOwnHeaders(w.Header())
-	reference := rand.Text()[:8]
+	reference := newReference()
 	attrs := append(errorAttrs(f.err), slog.String("reference", reference), slog.String("browser", string(ClassifyBrowser(r.UserAgent()))))
 	if section := troubleshooting(f.err); section != "" {
 		attrs = append(attrs, slog.String("docs", docsTroubleshooting+section))
@@ -73,6 +73,9 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 	}
 	g.showPageWith(w, r, p, f.words)
 }
+
+// newReference returns what a page and its log record have in common.
+func newReference() string { return rand.Text()[:8] }
 
 // busyFor is an error that ends by itself.
 type busyFor struct {
