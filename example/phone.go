@@ -79,12 +79,12 @@ func (p *phone) use(w http.ResponseWriter, r *http.Request) {
 	}
 	var said string
 	var err error
-	address := strings.TrimSpace(r.PostFormValue("address"))
+	address, text := strings.TrimSpace(r.PostFormValue("address")), r.PostFormValue("text")
 	switch {
-	case r.PostFormValue("do") == "chat":
-		said, err = chat.Text(r.Context(), person, r.PostFormValue("text"))
+	case r.PostFormValue("do") == "chat", address == "" && text != "": // or the Enter key
+		said, err = chat.Text(r.Context(), person, text)
 	case strings.HasPrefix(address, *site+"/"): // the phone opens no other site
-		if said, err = p.wechat.Scan(person, address); err == nil {
+		if said, err = p.wechat.Scan(person, address); err == nil { //nolint:contextcheck // it has a time limit of its own
 			said = "验证码 Code: " + said
 		}
 	default:
