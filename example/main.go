@@ -104,6 +104,7 @@ func announce(w io.Writer, options wechatgate.Options, listener net.Listener, fa
 	_, _ = fmt.Fprintf(w, "Open       %s\n", options.BaseURL)
 	if fakeURL != "" {
 		_, _ = fmt.Fprintf(w, "As WeChat  %s/as/wechat  (the page has a switch, too)\n", options.BaseURL)
+		_, _ = fmt.Fprintf(w, "A phone    %s%s  (scans QR codes and chats, for signing in with a code)\n", fakeURL, phonePath)
 		_, _ = fmt.Fprintf(w, "WeChat is a fake here, at %s: it asks you who signs in.\n", fakeURL)
 	} else {
 		_, _ = fmt.Fprintf(w, "Listening  http://%s  (a proxy with TLS belongs in front)\n", listener.Addr())
