@@ -1,10 +1,13 @@
 package wechatgate_test
 
 import (
+	"context"
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -149,4 +152,114 @@ func (b *browser) clone(userAgent string) *browser {
 		other.plant(c.Name, c.Value)
 	}
 	return other
+}
+
+// visitor is a browser for the tests without a network, on a clock of their own
+// or not: it hands its requests to a handler, and follows no redirect. It keeps
+// cookies for ever, so that the gate has to know how old they are.
+type visitor struct {
+	handler http.Handler
+	header  http.Header // of its navigations
+	cookies map[string]string
+}
+
+func newVisitor(handler http.Handler, userAgent string) *visitor {
+	header := http.Header{"Accept": {"text/html"}, "User-Agent": {userAgent}}
+	return &visitor{handler: handler, header: header, cookies: map[string]string{}}
+}
+
+// request is a person's navigation, with the cookies.
+func (v *visitor) request(method, target string) *http.Request {
+	r := httptest.NewRequest(method, target, nil)
+	r.Host = "shop.example.com"
+	r.Header = v.header.Clone()
+	if len(v.cookies) > 0 {
+		r.Header.Set("Cookie", v.cookieLine())
+	}
+	return r
+}
+
+// send hands a request over and keeps the cookies that come back.
+func (v *visitor) send(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	v.handler.ServeHTTP(w, r)
+	for _, c := range w.Result().Cookies() {
+		v.cookies[c.Name] = c.Value
+		if c.MaxAge < 0 {
+			delete(v.cookies, c.Name)
+		}
+	}
+	return w
+}
+
+func (v *visitor) open(target string) *httptest.ResponseRecorder {
+	return v.send(v.request(http.MethodGet, target))
+}
+
+// get is open for a visitor who leaves when the context ends.
+func (v *visitor) get(ctx context.Context, target string) *httptest.ResponseRecorder {
+	return v.send(v.request(http.MethodGet, target).WithContext(ctx))
+}
+
+// begin begins a sign-in and returns its state.
+func (v *visitor) begin(t *testing.T) (state string) {
+	t.Helper()
+	w := v.open("/wechat/login?return_to=/members")
+	address, err := url.Parse(w.Header().Get("Location"))
+	require.NoError(t, err)
+	state = address.Query().Get("state")
+	require.NotEmpty(t, state, "%d %s", w.Code, w.Body)
+	return state
+}
+
+// leave begins a sign-in and returns the address that WeChat sends back to.
+func (v *visitor) leave(t *testing.T) string {
+	t.Helper()
+	return callbackOf("CODE", v.begin(t))
+}
+
+func callbackOf(code, state string) string { return "/wechat/callback?code=" + code + "&state=" + state }
+
+func (v *visitor) signIn(t *testing.T) {
+	t.Helper()
+	w := v.open(v.leave(t))
+	require.Equal(t, http.StatusSeeOther, w.Code, w.Body.String())
+}
+
+func (v *visitor) signOut(t *testing.T) *httptest.ResponseRecorder {
+	t.Helper()
+	w := v.send(v.request(http.MethodPost, "/wechat/logout"))
+	require.Equal(t, http.StatusSeeOther, w.Code)
+	return w
+}
+
+func (v *visitor) isIn() bool { return v.open("/members").Code == http.StatusOK }
+
+// hasSession reports whether there is a cookie for one, whatever it is worth.
+func (v *visitor) hasSession() bool { return v.cookies["__Host-wechatgate"] != "" }
+
+func (v *visitor) cookieLine() string {
+	var pairs []string
+	for _, name := range v.named("") {
+		pairs = append(pairs, name+"="+v.cookies[name])
+	}
+	return strings.Join(pairs, "; ")
+}
+
+// named returns the names of the cookies that contain part, in order.
+func (v *visitor) named(part string) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(v.cookies)), func(name string) bool { return !strings.Contains(name, part) })
+}
+
+// only returns name and value of the first cookie, by name, whose name holds part.
+func (v *visitor) only(part string) string {
+	for _, name := range v.named(part) {
+		return name + "=" + v.cookies[name]
+	}
+	return ""
+}
+
+// clone is a thief with the same cookies.
+func (v *visitor) clone() *visitor {
+	return &visitor{handler: v.handler, header: v.header, cookies: maps.Clone(v.cookies)}
 }

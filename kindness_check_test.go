@@ -253,11 +253,8 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 		request := requests[i]
 		g.shop.handler = handler
 		before := store.news.Load()
-		other := &guest{g.t, g.shop, g.userAgent, map[string]string{}}
-		for name, value := range g.cookies {
-			other.cookies[name] = value
-		}
-		w := other.send(request.method, request.target, request.header, request.body)
+		other := &guest{g.clone(), g.t, g.shop}
+		w := other.ask(request.method, request.target, request.header, request.body)
 		h := w.Header().Clone()
 		var cookies []string
 		for _, c := range w.Result().Cookies() {
@@ -297,7 +294,7 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 			s := newShop(t, common)
 			stripped(s)
 			g := s.guest(t, inWeChat)
-			g.signInAt("/shop/page")
+			g.arriveAt("/shop/page")
 			return g
 		}},
 		{"signed in with a profile", func(t *testing.T) *guest {
@@ -309,7 +306,7 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 			})
 			stripped(s)
 			g := s.guest(t, inWeChat)
-			g.signInAt("/shop/page")
+			g.arriveAt("/shop/page")
 			return g
 		}},
 		{"a session that is revoked", func(t *testing.T) *guest {
@@ -324,7 +321,7 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 			})
 			stripped(s)
 			g := s.guest(t, inWeChat)
-			g.signInAt("/shop/page")
+			g.arriveAt("/shop/page")
 			revoked = true
 			return g
 		}},
@@ -377,12 +374,12 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 	}
 }
 
-// signInAt is signIn for a page below a mount path.
-func (g *guest) signInAt(target string) {
+// arriveAt is arrive for a page below a mount path.
+func (g *guest) arriveAt(target string) {
 	g.t.Helper()
 	base := g.shop.base
 	g.shop.base = shopURL
-	_, w := g.open(target)
+	_, w := g.follow(target)
 	g.shop.base = base
 	require.Contains(g.t, w.Body.String(), "openid=")
 }
@@ -396,15 +393,15 @@ func TestCheckSaysWhy(t *testing.T) {
 		user, errs[0] = s.gate.Check(w, r)
 		_, errs[1] = s.gate.CheckProfile(w, r)
 	})
-	w := g.get("/page")
+	w := g.open("/page")
 	assert.ErrorIs(t, errs[0], wechatgate.ErrNotSignedIn)
 	assert.ErrorIs(t, errs[1], wechatgate.ErrNotSignedIn)
 	assert.Empty(t, w.Header(), "it writes no answer")
 	look := s.handler
 	s.handler = s.gate.Require(shopPage)
-	g.signIn()
+	g.arrive()
 	s.handler = look
-	g.get("/page")
+	g.open("/page")
 	assert.NoError(t, errs[0])
 	assert.Equal(t, wechattest.OpenID(s.fake.OfficialAccount.ID, wechattest.Person{Name: "alice"}), user.OpenID)
 	assert.ErrorIs(t, errs[1], wechatgate.ErrProfileRequired)
@@ -430,7 +427,7 @@ func TestChallengeTakesErrorsOfOthers(t *testing.T) {
 			s := newShop(t)
 			s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.gate.Challenge(w, r, row.err) })
 			g := s.guest(t, inWeChat)
-			w := g.get("/page?x=1")
+			w := g.open("/page?x=1")
 			assert.Equal(t, row.status, w.Code)
 			assert.Equal(t, row.title, title(w))
 			assertOwnHeaders(t, w.Header())
