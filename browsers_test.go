@@ -218,7 +218,9 @@ func (v *visitor) leave(t *testing.T) string {
 	return callbackOf("CODE", v.begin(t))
 }
 
-func callbackOf(code, state string) string { return "/wechat/callback?code=" + code + "&state=" + state }
+func callbackOf(code, state string) string {
+	return "/wechat/callback?code=" + code + "&state=" + state
+}
 
 func (v *visitor) signIn(t *testing.T) {
 	t.Helper()

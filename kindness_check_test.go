@@ -200,7 +200,7 @@ func TestCheckConfigNamesEveryMistake(t *testing.T) {
 }
 
 func TestCheckAnswersAQuestionAlone(t *testing.T) {
-	g := newShop(t).guest(t, inWeChat)
+	g := newShop(t).guest(t, uaWeChat)
 	const nonce = "0123456789abcdef0123456789abcdef"
 	w := g.fetch(http.MethodGet, "/wechat/check?nonce="+nonce)
 	assert.Equal(t, http.StatusOK, w.Code)
@@ -284,16 +284,16 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 		open func(t *testing.T) *guest
 	}
 	states := []state{
-		{"anonymous", func(t *testing.T) *guest { return newShop(t, common).guest(t, inWeChat) }},
-		{"anonymous, on a computer", func(t *testing.T) *guest { return newShop(t, common).guest(t, atComputer) }},
-		{"anonymous, on a phone", func(t *testing.T) *guest { return newShop(t, common).guest(t, onPhone) }},
+		{"anonymous", func(t *testing.T) *guest { return newShop(t, common).guest(t, uaWeChat) }},
+		{"anonymous, on a computer", func(t *testing.T) *guest { return newShop(t, common).guest(t, uaDesktop) }},
+		{"anonymous, on a phone", func(t *testing.T) *guest { return newShop(t, common).guest(t, uaPhone) }},
 		{"anonymous, where the fragment is kept", func(t *testing.T) *guest {
-			return newShop(t, common, func(o *wechatgate.Options) { o.KeepFragment = true }).guest(t, inWeChat)
+			return newShop(t, common, func(o *wechatgate.Options) { o.KeepFragment = true }).guest(t, uaWeChat)
 		}},
 		{"signed in", func(t *testing.T) *guest {
 			s := newShop(t, common)
 			stripped(s)
-			g := s.guest(t, inWeChat)
+			g := s.guest(t, uaWeChat)
 			g.arriveAt("/shop/page")
 			return g
 		}},
@@ -305,7 +305,7 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 				}
 			})
 			stripped(s)
-			g := s.guest(t, inWeChat)
+			g := s.guest(t, uaWeChat)
 			g.arriveAt("/shop/page")
 			return g
 		}},
@@ -320,25 +320,25 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 				}
 			})
 			stripped(s)
-			g := s.guest(t, inWeChat)
+			g := s.guest(t, uaWeChat)
 			g.arriveAt("/shop/page")
 			revoked = true
 			return g
 		}},
 		{"a cookie that does not open", func(t *testing.T) *guest {
-			g := newShop(t, common).guest(t, inWeChat)
+			g := newShop(t, common).guest(t, uaWeChat)
 			g.cookies["__Host-wechatgate"] = "rubbish"
 			return g
 		}},
 		{"a session that the Store does not know", func(t *testing.T) *guest {
 			store.newErr = nil
-			g := newShop(t, common, func(o *wechatgate.Options) { o.Store = store }).guest(t, inWeChat)
+			g := newShop(t, common, func(o *wechatgate.Options) { o.Store = store }).guest(t, uaWeChat)
 			g.cookies["__Host-wechatgate"] = "some-id"
 			return g
 		}},
 		{"a Store that failed", func(t *testing.T) *guest {
 			store.newErr = errors.New("connection refused")
-			g := newShop(t, common, func(o *wechatgate.Options) { o.Store = store }).guest(t, inWeChat)
+			g := newShop(t, common, func(o *wechatgate.Options) { o.Store = store }).guest(t, uaWeChat)
 			g.cookies["__Host-wechatgate"] = "some-id"
 			return g
 		}},
@@ -386,7 +386,7 @@ func (g *guest) arriveAt(target string) {
 
 func TestCheckSaysWhy(t *testing.T) {
 	s := newShop(t)
-	g := s.guest(t, inWeChat)
+	g := s.guest(t, uaWeChat)
 	var user wechatgate.User
 	var errs [2]error
 	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -426,7 +426,7 @@ func TestChallengeTakesErrorsOfOthers(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			s := newShop(t)
 			s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.gate.Challenge(w, r, row.err) })
-			g := s.guest(t, inWeChat)
+			g := s.guest(t, uaWeChat)
 			w := g.open("/page?x=1")
 			assert.Equal(t, row.status, w.Code)
 			assert.Equal(t, row.title, title(w))

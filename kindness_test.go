@@ -28,13 +28,7 @@ import (
 // the site's developers, its operators. Nothing here needs a network, so that
 // tests can run on a clock of their own.
 
-const (
-	inWeChat   = "Mozilla/5.0 (Linux; Android 14; 23013RK75C) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/130.0.6723.103 Mobile Safari/537.36 MicroMessenger/8.0.56.2800(0x28003855) Language/en"
-	atComputer = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36"
-	onPhone    = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
-
-	shopURL = "https://shop.example.com"
-)
+const shopURL = "https://shop.example.com"
 
 // shop is a gated site, with WeChat beside it.
 type shop struct {
@@ -93,7 +87,7 @@ type guest struct {
 
 func (s *shop) guest(t *testing.T, userAgent string) *guest {
 	t.Helper()
-	v := newVisitor(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }), userAgent)
+	v := newVisitor(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }), strings.Replace(userAgent, "Language/zh_CN", "Language/en", 1))
 	v.header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
 	v.header.Set("Accept-Language", "en")
 	v.header.Set("Sec-Fetch-Mode", "navigate")
@@ -132,8 +126,8 @@ func (g *guest) fetch(method, target string) *httptest.ResponseRecorder {
 	return g.ask(method, target, map[string]string{"Accept": "*/*", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, "")
 }
 
-// follow opens a page and follows redirects, through WeChat and back, to a page or to an address of
-// another site. It returns where that is.
+// follow opens a page and follows redirects, through WeChat and back, to a page
+// or to an address of another site. It returns where that is.
 func (g *guest) follow(target string) (address string, w *httptest.ResponseRecorder) {
 	g.t.Helper()
 	for range 20 {
@@ -248,30 +242,30 @@ func TestNothingTypedIsLost(t *testing.T) {
 		says string // on the page that does not keep it; empty: no page, 303
 		next string // where the button leads
 	}{
-		{name: "from our own site, inside WeChat", userAgent: inWeChat, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "from our own site, on a computer", userAgent: atComputer, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "with the QR code in our page", userAgent: atComputer, change: func(o *wechatgate.Options) { o.EmbedQR = true }, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "where the fragment is kept", userAgent: inWeChat, change: func(o *wechatgate.Options) { o.KeepFragment = true }, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "of an old browser", userAgent: inWeChat, header: header{"Sec-Fetch-Mode": "", "Sec-Fetch-Dest": "", "Sec-Fetch-Site": ""}, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "with a charset", userAgent: inWeChat, header: header{"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "an empty one", userAgent: inWeChat, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "of 64 KiB", userAgent: inWeChat, body: "a=" + strings.Repeat("x", 64<<10-2), kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "of one who is signed in, and whose profile is wanted", userAgent: inWeChat, profile: true, body: small, kept: true, next: "/wechat/login?scope=snsapi_userinfo&return_to=%2Fwechat%2Fresend"},
+		{name: "from our own site, inside WeChat", userAgent: uaWeChat, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "from our own site, on a computer", userAgent: uaDesktop, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "with the QR code in our page", userAgent: uaDesktop, change: func(o *wechatgate.Options) { o.EmbedQR = true }, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "where the fragment is kept", userAgent: uaWeChat, change: func(o *wechatgate.Options) { o.KeepFragment = true }, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "of an old browser", userAgent: uaWeChat, header: header{"Sec-Fetch-Mode": "", "Sec-Fetch-Dest": "", "Sec-Fetch-Site": ""}, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "with a charset", userAgent: uaWeChat, header: header{"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "an empty one", userAgent: uaWeChat, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "of 64 KiB", userAgent: uaWeChat, body: "a=" + strings.Repeat("x", 64<<10-2), kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "of one who is signed in, and whose profile is wanted", userAgent: uaWeChat, profile: true, body: small, kept: true, next: "/wechat/login?scope=snsapi_userinfo&return_to=%2Fwechat%2Fresend"},
 
-		{name: "of a byte more", userAgent: inWeChat, body: "a=" + strings.Repeat("x", 64<<10-1), says: "too long to be kept", next: "/order?id=3"},
-		{name: "with files", userAgent: inWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x"}, body: "--x--", says: "Files and what you typed with them", next: "/order?id=3"},
-		{name: "of no type", userAgent: inWeChat, header: header{"Content-Type": ""}, body: small, says: "cannot be kept", next: "/order?id=3"},
-		{name: "not in UTF-8", userAgent: inWeChat, body: "name=%D5%C5%C8%FD", says: "cannot be kept", next: "/order?id=3"},
-		{name: "not urlencoded", userAgent: inWeChat, body: "name=%zz", says: "cannot be kept", next: "/order?id=3"},
-		{name: "on a phone, where the flow ends in WeChat", userAgent: onPhone, body: small, says: "cannot be taken along", next: "/order?id=3"},
-		{name: "where there is no flow", userAgent: inWeChat, change: websiteAlone, body: small, says: "you cannot sign in here", next: "/order?id=3"},
-		{name: "with files, from no page that is known", userAgent: inWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x", "Referer": ""}, says: "Files", next: "/"},
-		{name: "with files, from a page that is not ours", userAgent: inWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x", "Referer": "https://evil.example/"}, says: "Files", next: "/"},
+		{name: "of a byte more", userAgent: uaWeChat, body: "a=" + strings.Repeat("x", 64<<10-1), says: "too long to be kept", next: "/order?id=3"},
+		{name: "with files", userAgent: uaWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x"}, body: "--x--", says: "Files and what you typed with them", next: "/order?id=3"},
+		{name: "of no type", userAgent: uaWeChat, header: header{"Content-Type": ""}, body: small, says: "cannot be kept", next: "/order?id=3"},
+		{name: "not in UTF-8", userAgent: uaWeChat, body: "name=%D5%C5%C8%FD", says: "cannot be kept", next: "/order?id=3"},
+		{name: "not urlencoded", userAgent: uaWeChat, body: "name=%zz", says: "cannot be kept", next: "/order?id=3"},
+		{name: "on a phone, where the flow ends in WeChat", userAgent: uaPhone, body: small, says: "cannot be taken along", next: "/order?id=3"},
+		{name: "where there is no flow", userAgent: uaWeChat, change: websiteAlone, body: small, says: "you cannot sign in here", next: "/order?id=3"},
+		{name: "with files, from no page that is known", userAgent: uaWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x", "Referer": ""}, says: "Files", next: "/"},
+		{name: "with files, from a page that is not ours", userAgent: uaWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x", "Referer": "https://evil.example/"}, says: "Files", next: "/"},
 
-		{name: "from another site", userAgent: inWeChat, header: header{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, body: small},
-		{name: "from another site, of an old browser", userAgent: inWeChat, header: header{"Sec-Fetch-Site": "", "Origin": "https://evil.example"}, body: small},
-		{name: "from a neighbour", userAgent: inWeChat, header: header{"Sec-Fetch-Site": "same-site", "Origin": "https://blog.example.com"}, body: small},
-		{name: "from a page that hides its origin", userAgent: inWeChat, header: header{"Sec-Fetch-Site": "cross-site", "Origin": "null"}, body: small},
+		{name: "from another site", userAgent: uaWeChat, header: header{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, body: small},
+		{name: "from another site, of an old browser", userAgent: uaWeChat, header: header{"Sec-Fetch-Site": "", "Origin": "https://evil.example"}, body: small},
+		{name: "from a neighbour", userAgent: uaWeChat, header: header{"Sec-Fetch-Site": "same-site", "Origin": "https://blog.example.com"}, body: small},
+		{name: "from a page that hides its origin", userAgent: uaWeChat, header: header{"Sec-Fetch-Site": "cross-site", "Origin": "null"}, body: small},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newShop(t, func(o *wechatgate.Options) {
@@ -329,7 +323,7 @@ func TestKeptFormHoldsWhatWasTyped(t *testing.T) {
 	for _, mount := range []string{"", "/shop"} {
 		t.Run("below "+shopURL+mount, func(t *testing.T) {
 			s := newShop(t, func(o *wechatgate.Options) { o.BaseURL = shopURL + mount })
-			w := s.guest(t, inWeChat).ask(http.MethodPost, "/a%20b/%E5%AD%97", nil, encodeFields(fields))
+			w := s.guest(t, uaWeChat).ask(http.MethodPost, "/a%20b/%E5%AD%97", nil, encodeFields(fields))
 			action, got, _ := keptForm(t, w.Body.String())
 			assert.Equal(t, mount+"/a%20b/%E5%AD%97", action, "with the mount path: a browser posts to it")
 			assert.Equal(t, fields, got)
@@ -338,14 +332,14 @@ func TestKeptFormHoldsWhatWasTyped(t *testing.T) {
 		})
 	}
 	t.Run("a target that could be read as another host", func(t *testing.T) {
-		w := newShop(t).guest(t, inWeChat).ask(http.MethodPost, shopURL+"//evil.example/x", nil, "a=b")
+		w := newShop(t).guest(t, uaWeChat).ask(http.MethodPost, shopURL+"//evil.example/x", nil, "a=b")
 		action, _, _ := keptForm(t, w.Body.String())
 		assert.Equal(t, "/", action)
 	})
 }
 
 func TestSignInOfAKeptFormEndsAtResend(t *testing.T) {
-	for name, userAgent := range map[string]string{"inside WeChat": inWeChat, "on a computer": atComputer} {
+	for name, userAgent := range map[string]string{"inside WeChat": uaWeChat, "on a computer": uaDesktop} {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t)
 			g := s.guest(t, userAgent)
@@ -376,7 +370,7 @@ func TestLogoutTellsFormsFromScripts(t *testing.T) {
 		{"an old browser's fetch", map[string]string{"Sec-Fetch-Mode": "", "Sec-Fetch-Dest": "", "Accept": "application/json"}, http.StatusNoContent, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			g := newShop(t).guest(t, inWeChat)
+			g := newShop(t).guest(t, uaWeChat)
 			g.arrive()
 			w := g.ask(http.MethodPost, "/wechat/logout", row.header, "")
 			assert.Equal(t, row.status, w.Code)
@@ -396,7 +390,7 @@ func TestWhoAmI(t *testing.T) {
 			return nil
 		}
 	})
-	g := s.guest(t, inWeChat)
+	g := s.guest(t, uaWeChat)
 	w := g.fetch(http.MethodGet, "/wechat/user")
 	assert.Equal(t, http.StatusUnauthorized, w.Code)
 	assert.JSONEq(t, `{"error":"login_required","login_url":"`+shopURL+`/wechat/login"}`, w.Body.String())
@@ -419,7 +413,7 @@ func TestWhoAmI(t *testing.T) {
 	assert.Equal(t, http.StatusMethodNotAllowed, g.fetch(http.MethodPost, "/wechat/user").Code)
 
 	store.newErr = errors.New("connection refused")
-	down := newShop(t, func(o *wechatgate.Options) { o.Store, o.Public = store, []string{"/"} }).guest(t, inWeChat)
+	down := newShop(t, func(o *wechatgate.Options) { o.Store, o.Public = store, []string{"/"} }).guest(t, uaWeChat)
 	down.cookies["__Host-wechatgate"] = "some-id"
 	w = down.fetch(http.MethodGet, "/wechat/user")
 	assert.Equal(t, http.StatusServiceUnavailable, w.Code, "not 401: whether there is a session is unknown")
@@ -449,7 +443,7 @@ func TestScriptsAreToldHowToGetAProfile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t)
 			s.fake.SignInAs(wechattest.Person{Name: "bob", Nickname: "Bob"})
-			g := s.guest(t, inWeChat)
+			g := s.guest(t, uaWeChat)
 			page := wrap(s.gate)
 			s.handler = page
 			assert.Contains(t, g.fetch(http.MethodGet, "/api/me").Body.String(), `"login_required"`, "while nobody is signed in")
@@ -484,7 +478,7 @@ func TestUnauthorizedIsToldWhyAndWhere(t *testing.T) {
 			w.WriteHeader(http.StatusTeapot)
 		})
 	})
-	g := s.guest(t, inWeChat)
+	g := s.guest(t, uaWeChat)
 	assert.Equal(t, http.StatusTeapot, g.fetch(http.MethodGet, "/api").Code)
 	assert.Equal(t, wechatgate.Challenge{Error: "login_required", LoginURL: shopURL + "/wechat/login"}, got)
 	g.arrive()
@@ -515,7 +509,7 @@ func TestLoginURLAndLogoutURL(t *testing.T) {
 			assert.Equal(t, base+"/wechat/logout?return_to="+want, s.gate.LogoutURL(returnTo), returnTo)
 		}
 	}
-	g := newShop(t).guest(t, inWeChat)
+	g := newShop(t).guest(t, uaWeChat)
 	address, _ := g.follow(g.shop.gate.LoginURL("/album?x=1"))
 	assert.Equal(t, shopURL+"/album?x=1#", address)
 	w := g.ask(http.MethodPost, strings.TrimPrefix(g.shop.gate.LogoutURL("/bye?x=1"), shopURL), nil, "")
@@ -527,7 +521,7 @@ func TestSignOutWritesHeadersAlone(t *testing.T) {
 	s := newShop(t, func(o *wechatgate.Options) {
 		o.OnLogout = func(_ *http.Request, u wechatgate.User) { left = append(left, u.OpenID) }
 	})
-	g := s.guest(t, inWeChat)
+	g := s.guest(t, uaWeChat)
 	g.arrive()
 	require.Len(t, g.named("-login-"), 1, "the finished attempt")
 	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -583,7 +577,7 @@ func TestDataOfTheSite(t *testing.T) {
 				user, _ = wechatgate.UserFromContext(r.Context())
 				fmt.Fprint(w, "openid=")
 			}))
-			g := s.guest(t, inWeChat)
+			g := s.guest(t, uaWeChat)
 			if row.fits {
 				g.arrive()
 				assert.Equal(t, row.data, user.Data)
@@ -604,7 +598,7 @@ func TestSessionSaysWhenItEnds(t *testing.T) {
 	defer fake.Close()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShopAt(t, fake, func(o *wechatgate.Options) { o.SessionLifetime = 36 * time.Hour })
-		g := s.guest(t, inWeChat)
+		g := s.guest(t, uaWeChat)
 		g.arrive()
 		began := time.Now()
 		time.Sleep(35 * time.Hour)
@@ -638,7 +632,7 @@ func TestRefuseTellsTheVisitor(t *testing.T) {
 			s := newShop(t, func(o *wechatgate.Options) {
 				o.OnLogin = func(*http.Request, *wechatgate.Login) error { return row.err }
 			})
-			g := s.guest(t, inWeChat)
+			g := s.guest(t, uaWeChat)
 			_, w := g.follow("/page")
 			assert.Equal(t, http.StatusForbidden, w.Code)
 			assert.Contains(t, w.Body.String(), row.contains)
@@ -656,15 +650,15 @@ func pagesOf(t *testing.T, change func(*wechatgate.Options)) map[string]*httptes
 	s := newShop(t, change)
 	fresh := func(userAgent string) *guest { return s.guest(t, userAgent) }
 	pages := map[string]*httptest.ResponseRecorder{
-		"keep-form":      fresh(inWeChat).ask(http.MethodPost, "/order", nil, "a=b"),
-		"resend":         fresh(inWeChat).open("/wechat/resend"),
-		"signed-out":     fresh(inWeChat).open("/wechat/signed-out"),
-		"open-in-wechat": fresh(onPhone).open("/page"),
-		"404":            fresh(inWeChat).open("/wechat/nothing"),
-		"retry":          fresh(inWeChat).open("/wechat/callback"),
-		"reload":         fresh(inWeChat).open("/wechat/callback?code=C&state=0123456789abcdef0123456789abcdef"),
+		"keep-form":      fresh(uaWeChat).ask(http.MethodPost, "/order", nil, "a=b"),
+		"resend":         fresh(uaWeChat).open("/wechat/resend"),
+		"signed-out":     fresh(uaWeChat).open("/wechat/signed-out"),
+		"open-in-wechat": fresh(uaPhone).open("/page"),
+		"404":            fresh(uaWeChat).open("/wechat/nothing"),
+		"retry":          fresh(uaWeChat).open("/wechat/callback"),
+		"reload":         fresh(uaWeChat).open("/wechat/callback?code=C&state=0123456789abcdef0123456789abcdef"),
 	}
-	member := fresh(inWeChat)
+	member := fresh(uaWeChat)
 	member.arrive()
 	pages["sign-out"] = member.open("/wechat/logout")
 	pages["cross-site sign-out"] = member.ask(http.MethodPost, "/wechat/logout", map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, "")
@@ -674,9 +668,9 @@ func pagesOf(t *testing.T, change func(*wechatgate.Options)) map[string]*httptes
 	other := newShop(t, change, func(o *wechatgate.Options) {
 		o.OfficialAccount, o.EmbedQR, o.KeepFragment = wechatgate.App{}, true, true
 	})
-	pages["fragment"] = other.guest(t, atComputer).open("/page")
-	pages["sign-in"] = other.guest(t, atComputer).open("/wechat/login")
-	pages["unsupported"] = other.guest(t, inWeChat).open("/wechat/login?return_to=%2Fpage%3Fx%3D1")
+	pages["fragment"] = other.guest(t, uaDesktop).open("/page")
+	pages["sign-in"] = other.guest(t, uaDesktop).open("/wechat/login")
+	pages["unsupported"] = other.guest(t, uaWeChat).open("/wechat/login?return_to=%2Fpage%3Fx%3D1")
 	return pages
 }
 
@@ -758,7 +752,7 @@ func TestPageIsAHandler(t *testing.T) {
 			p.ServeHTTP(w, r)
 		}
 	})
-	g := s.guest(t, inWeChat)
+	g := s.guest(t, uaWeChat)
 	assert.Equal(t, "the site's own page", g.open("/wechat/signed-out").Body.String())
 	w := g.open("/wechat/callback")
 	assert.Equal(t, http.StatusForbidden, w.Code, "the others are the built-in ones, with status, policy and site")
@@ -787,7 +781,7 @@ func TestUnionIDIsAskedForOnce(t *testing.T) {
 		s := newShopAt(t, fake)
 		s.handler = s.gate.RequireUnionID(shopPage)
 		openID := wechattest.OpenID(fake.OfficialAccount.ID, wechattest.Person{Name: "alice"})
-		g := s.guest(t, inWeChat)
+		g := s.guest(t, uaWeChat)
 		_, w := g.follow("/page")
 		require.Equal(t, "Share nickname and picture", title(w), "signed in silently, then asked")
 		unbound := func(w http.ResponseWriter, _ *http.Request) {
@@ -835,7 +829,7 @@ func TestOneScanIsEnough(t *testing.T) {
 			s := newShop(t)
 			s.fake.SignInAs(person)
 			row.wrap(s)
-			g := s.guest(t, atComputer)
+			g := s.guest(t, uaDesktop)
 			g.arrive()
 			assert.Len(t, s.fake.Calls(wechat.OpUserInfo), row.calls)
 			if row.calls > 0 {
@@ -849,7 +843,7 @@ func TestOneScanIsEnough(t *testing.T) {
 		s := newShop(t)
 		s.fake.SignInAs(person)
 		profile := s.gate.RequireProfile(shopPage)
-		g := s.guest(t, atComputer)
+		g := s.guest(t, uaDesktop)
 		s.fake.FailNext(wechat.OpUserInfo, -1, "")
 		s.fake.FailNext(wechat.OpUserInfo, -1, "")
 		g.arrive()
@@ -863,7 +857,7 @@ func TestOneScanIsEnough(t *testing.T) {
 
 func TestSignedOutPages(t *testing.T) {
 	s := newShop(t)
-	g := s.guest(t, inWeChat)
+	g := s.guest(t, uaWeChat)
 	assert.Equal(t, shopURL+"/wechat/signed-out", g.open("/wechat/logout").Header().Get("Location"), "nobody to sign out")
 	w := g.open("/wechat/signed-out")
 	assert.Equal(t, http.StatusOK, w.Code)
@@ -878,7 +872,7 @@ func TestSignedOutPages(t *testing.T) {
 }
 
 func TestThereIsNoSuchPage(t *testing.T) {
-	g := newShop(t).guest(t, inWeChat)
+	g := newShop(t).guest(t, uaWeChat)
 	w := g.open("/wechat/nothing")
 	assert.Equal(t, http.StatusNotFound, w.Code)
 	assert.Equal(t, "There is no such page", title(w))
@@ -894,7 +888,7 @@ func TestMountPathThatIsNotStripped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShopAt(t, fake, func(o *wechatgate.Options) { o.BaseURL = shopURL + "/shop" })
 		s.base = shopURL // nothing is stripped
-		g := s.guest(t, inWeChat)
+		g := s.guest(t, uaWeChat)
 		for i := range 3 {
 			_, w := g.follow("/shop/page")
 			assert.Equal(t, http.StatusInternalServerError, w.Code, "a page, not a loop")
@@ -928,9 +922,9 @@ func TestWrongHostIsNamedInTheLog(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newShopAt(t, fake)
 				for i := range 3 {
-					callback := s.guest(t, inWeChat).leaveWith(row.header)
+					callback := s.guest(t, uaWeChat).leaveWith(row.header)
 					assert.Len(t, s.log.lines("level=ERROR"), (i+1)/2, "to begin there is no mistake yet")
-					g := s.guest(t, inWeChat) // the cookies belong to the other host
+					g := s.guest(t, uaWeChat) // the cookies belong to the other host
 					assert.Equal(t, http.StatusOK, g.open(callback).Code, "the page that loads again")
 					w := g.open(callback + "&again=1")
 					assert.Equal(t, http.StatusForbidden, w.Code)
@@ -949,14 +943,14 @@ func TestWrongHostIsNamedInTheLog(t *testing.T) {
 
 	t.Run("a proxy with a Host of its own, and cookies that arrive", func(t *testing.T) {
 		s := newShop(t)
-		g := s.guest(t, inWeChat)
+		g := s.guest(t, uaWeChat)
 		s.handler = withHost("10.0.0.7:8080", s.handler)
 		g.arrive()
 		assert.Empty(t, s.log.lines("level=ERROR"))
 	})
 	t.Run("no attempt, and no other host", func(t *testing.T) {
 		s := newShop(t)
-		w := s.guest(t, inWeChat).open(s.guest(t, inWeChat).leave(t) + "&again=1")
+		w := s.guest(t, uaWeChat).open(s.guest(t, uaWeChat).leave(t) + "&again=1")
 		assert.NotContains(t, w.Body.String(), "You opened an address")
 		assert.Empty(t, s.log.lines("level=ERROR"))
 	})
@@ -983,7 +977,7 @@ func TestGateThatIsNotMounted(t *testing.T) {
 					mux.Handle("/wechat/", s.gate)
 				}
 				s.handler = mux
-				g := s.guest(t, inWeChat)
+				g := s.guest(t, uaWeChat)
 				for range 3 {
 					g.leaveWith(nil)
 					if mounted {
@@ -1010,6 +1004,6 @@ func TestLoggerIsTheProgramsByDefault(t *testing.T) {
 	slog.SetDefault(log.logger())
 	defer slog.SetDefault(before)
 	s := newShop(t, func(o *wechatgate.Options) { o.Logger = nil })
-	s.guest(t, inWeChat).arrive()
+	s.guest(t, uaWeChat).arrive()
 	assert.Len(t, log.lines("signed in"), 1)
 }
