@@ -166,17 +166,7 @@ func newWornSite(t *testing.T, change func(*wechatgate.Options)) *wornSite {
 		gate, err := wechatgate.New(o)
 		require.NoError(t, err)
 		page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-		required, optional, profile := gate.Require(page), gate.Optional(page), gate.RequireProfile(page)
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			switch {
-			case strings.HasPrefix(r.URL.Path, "/optional/"):
-				optional.ServeHTTP(w, r)
-			case strings.HasPrefix(r.URL.Path, "/profile/"):
-				profile.ServeHTTP(w, r)
-			default:
-				required.ServeHTTP(w, r)
-			}
-		})
+		return gated(gate, page)
 	}
 	// On the clock of a bubble it is the year 2000.
 	synctest.Test(t, func(t *testing.T) {
@@ -215,9 +205,9 @@ func newWornSite(t *testing.T, change func(*wechatgate.Options)) *wornSite {
 // costOf measures the second of two requests: the first fills pools and caches.
 func (s *wornSite) costOf(t *testing.T, r *http.Request) cost {
 	t.Helper()
-	var w *unwritten
+	var w *nowhere
 	serve := func() {
-		w = &unwritten{header: http.Header{}}
+		w = &nowhere{header: http.Header{}}
 		if r.Body != nil {
 			r.Body = io.NopCloser(strings.NewReader(wornForm))
 		}
@@ -250,13 +240,6 @@ func (s *wornSite) costOf(t *testing.T, r *http.Request) cost {
 	}
 	return c
 }
-
-// unwritten is an answer of which only the header counts.
-type unwritten struct{ header http.Header }
-
-func (w *unwritten) Header() http.Header         { return w.header }
-func (w *unwritten) Write(b []byte) (int, error) { return len(b), nil }
-func (w *unwritten) WriteHeader(int)             {}
 
 // wornPage is a page of the site, and how it is asked for.
 type wornPage struct {
@@ -478,11 +461,14 @@ func (f weChatAnswer) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // answerByCode is WeChat: it takes every code but BAD.
 func answerByCode(r *http.Request) (*http.Response, error) {
-	answer := `{"access_token":"AT","expires_in":7200,"refresh_token":"RT","openid":"oPerson","scope":"snsapi_base"}`
 	if r.URL.Query().Get("code") == "BAD" {
-		answer = `{"errcode":40029,"errmsg":"invalid code"}`
+		return answered(r, errcode(40029))
 	}
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(answer)), Request: r}, nil
+	return answered(r, signsIn)
+}
+
+func answered(r *http.Request, text string) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
 }
 
 // plainStore is a Store with IDs that nobody signed. It counts the questions.

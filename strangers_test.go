@@ -39,8 +39,7 @@ type strangeSite struct {
 	asked   atomic.Int64               // how often WeChat was
 }
 
-// newStrangeSite has gated pages, public ones below /public/ and optional ones
-// below /optional/. Pages say who is seen, and the gate's pages their name.
+// newStrangeSite has gated pages, and public ones below /public/. Pages say who is seen, and the gate's pages their name.
 func newStrangeSite(t *testing.T, change ...func(*wechatgate.Options)) *strangeSite {
 	t.Helper()
 	s := &strangeSite{log: &logBuffer{}}
@@ -65,7 +64,7 @@ func newStrangeSite(t *testing.T, change ...func(*wechatgate.Options)) *strangeS
 		if err := r.Context().Err(); err != nil {
 			return nil, err
 		}
-		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+		return answered(r, text)
 	})}
 	for _, f := range change {
 		f(&s.options)
@@ -73,14 +72,7 @@ func newStrangeSite(t *testing.T, change ...func(*wechatgate.Options)) *strangeS
 	var err error
 	s.gate, err = wechatgate.New(s.options)
 	require.NoError(t, err)
-	required, optional := s.gate.Require(http.HandlerFunc(sayWho)), s.gate.Optional(http.HandlerFunc(sayWho))
-	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/optional/") {
-			optional.ServeHTTP(w, r)
-			return
-		}
-		required.ServeHTTP(w, r)
-	})
+	s.handler = gated(s.gate, http.HandlerFunc(sayWho))
 	return s
 }
 

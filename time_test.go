@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -43,12 +42,11 @@ func (a *silentAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, r.Context().Err()
 		}
 	}
-	const answer = `{"access_token":"AT","expires_in":7200,"refresh_token":"RT","openid":"oPerson","scope":"snsapi_base"}`
-	var body io.Reader = strings.NewReader(answer)
+	response, err := answered(r, signsIn)
 	if a.drip {
-		body = &drip{ctx: r.Context(), rest: answer}
+		response.Body = io.NopCloser(&drip{ctx: r.Context(), rest: signsIn})
 	}
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body), Request: r}, nil
+	return response, err
 }
 
 type drip struct {
@@ -206,7 +204,7 @@ func TestQRCodeReadsNoProfileThatNoPageNeeds(t *testing.T) {
 	s := newClockedSite(t, func(o *wechatgate.Options) {
 		o.Website, o.OfficialAccount = o.OfficialAccount, wechatgate.App{}
 		o.Flow = func(*http.Request, wechatgate.Browser) wechatgate.Flow { return wechatgate.FlowQR }
-		o.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) *http.Response {
+		o.HTTPClient = &http.Client{Transport: weChatAnswer(func(r *http.Request) (*http.Response, error) {
 			calls.Add(1)
 			return tokenAnswer(r) // with the scope that a QR code has
 		})}
