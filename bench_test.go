@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -218,7 +217,7 @@ func newBenchGate(tb testing.TB, change func(*wechatgate.Options)) benchGate {
 			OfficialAccount: wechatgate.App{ID: "wx0123456789abcdef", Secret: "0123456789abcdef0123456789abcdef"},
 			Website:         wechatgate.App{ID: "wxfedcba9876543210", Secret: "fedcba9876543210fedcba9876543210"},
 			SessionKeys:     [][]byte{[]byte("0123456789abcdef0123456789abcdef")},
-			HTTPClient:      &http.Client{Transport: roundTripper(tokenAnswer)},
+			HTTPClient:      &http.Client{Transport: weChatAnswer(tokenAnswer)},
 		},
 		cookies: map[string]string{},
 	}
@@ -300,17 +299,8 @@ func apiRequest(target string) *http.Request {
 	return r
 }
 
-type roundTripper func(*http.Request) *http.Response
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
-
 // tokenAnswer is WeChat's, with openid and unionid as long as they are there.
-func tokenAnswer(r *http.Request) *http.Response {
-	return &http.Response{
-		StatusCode: http.StatusOK,
-		Header:     http.Header{"Content-Type": {"text/plain"}},
-		Body: io.NopCloser(strings.NewReader(`{"access_token":"AT","expires_in":7200,"refresh_token":"RT",` +
-			`"openid":"oBench0123456789abcdefghijkl","scope":"snsapi_login","unionid":"oUnion0123456789abcdefghijkl"}`)),
-		Request: r,
-	}
+func tokenAnswer(r *http.Request) (*http.Response, error) {
+	return answered(r, `{"access_token":"AT","expires_in":7200,"refresh_token":"RT",`+
+		`"openid":"oBench0123456789abcdefghijkl","scope":"snsapi_login","unionid":"oUnion0123456789abcdefghijkl"}`)
 }

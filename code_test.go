@@ -440,7 +440,7 @@ func TestAttacksOnCodes(t *testing.T) {
 			assert.Empty(t, s.codes.held, "no code, and none of the five")
 		}},
 		{"a scan's callback in place of a sign-in's", func(t *testing.T, s *codeSite) {
-			phone := newBrowser(t, uaWeChat)
+			phone := newBrowser(t, s.wechat, uaWeChat)
 			scan := phone.openUntil(s.URL+"/wechat/code/12345678", "/wechat/callback")
 			sign := phone.openUntil(s.URL+"/members", "/wechat/callback")
 			// The code of the one with the state of the other.
@@ -450,9 +450,8 @@ func TestAttacksOnCodes(t *testing.T) {
 			assert.Empty(t, sessionsOf(phone), "a scan's state begins no session, whatever the code")
 			// A sign-in's state does not type codes.
 			b := s.browser(t)
-			for name, c := range phone.cookies {
-				_, cookie, _ := strings.Cut(name, " ")
-				b.cookies[cookie] = c.Value
+			for _, c := range phone.cookies() {
+				b.cookies[c.Name] = c.Value
 			}
 			for _, state := range []string{state, sign.next.Query().Get("state")} {
 				p := b.clone().post(url.Values{"state": {state}, "code": {s.codeFor(t, "oPerson", "12345678")}})
@@ -473,7 +472,7 @@ func TestAttacksOnCodes(t *testing.T) {
 		{"a scan by a phone that is signed in", func(t *testing.T, s *codeSite) {
 			b := s.browser(t)
 			b.open("/members")
-			phone := newBrowser(t, uaWeChat)
+			phone := newBrowser(t, s.wechat, uaWeChat)
 			s.wechat.SignInAs(alice)
 			phone.open(s.URL + "/members")
 			before := sessionsOf(phone)
@@ -517,7 +516,7 @@ func (r *repeated) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func sessionsOf(b *browser) (values []string) {
-	for _, c := range b.cookies {
+	for _, c := range b.cookies() {
 		if c.Name == "__Host-wechatgate" {
 			values = append(values, c.Value)
 		}
@@ -744,7 +743,7 @@ func TestLoopGuardHoldsForOpenForms(t *testing.T) {
 
 func TestScansAreNoSignInsForTheLoopGuard(t *testing.T) {
 	s := newCodeSite(t)
-	phone := newBrowser(t, uaWeChat)
+	phone := newBrowser(t, s.wechat, uaWeChat)
 	for i := range 7 {
 		p := phone.open(fmt.Sprintf("%s/wechat/code/1000000%d", s.URL, i))
 		require.Equal(t, http.StatusOK, p.status)
