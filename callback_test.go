@@ -80,8 +80,8 @@ func callbackErrors() []callbackError {
 	rows := []callbackError{
 		{name: "the visitor refuses: code=authdeny", prepare: func(s *site) { s.wechat.Deny(wechattest.DenyAuthdeny) }, path: withProfile, status: 403, reason: wechatgate.ReasonDenied},
 		{name: "the visitor refuses: no code", prepare: func(s *site) { s.wechat.Deny(wechattest.DenyNoCode) }, path: withProfile, status: 403, reason: wechatgate.ReasonDenied},
-		{name: "a snapshot, by flag", prepare: func(s *site) { s.wechat.Snapshot(true) }, path: withProfile, status: 403, reason: wechatgate.ReasonSnapshot, exchanges: 1},
-		{name: "a snapshot, by 48001", prepare: func(s *site) { s.wechat.SnapshotWithoutFlag(true) }, path: withProfile, status: 403, reason: wechatgate.ReasonSnapshot, exchanges: 1, logged: "errcode=48001"},
+		{name: "a snapshot, by flag", prepare: func(s *site) { s.wechat.Snapshots(wechattest.SnapshotFlagged) }, path: withProfile, status: 403, reason: wechatgate.ReasonSnapshot, exchanges: 1},
+		{name: "a snapshot, by 48001", prepare: func(s *site) { s.wechat.Snapshots(wechattest.SnapshotUnflagged) }, path: withProfile, status: 403, reason: wechatgate.ReasonSnapshot, exchanges: 1, logged: "errcode=48001"},
 		{name: "OnLogin refuses", options: onLogin(func(*http.Request, *wechatgate.Login) error { return errors.New("banned") }), status: 403, reason: wechatgate.ReasonRefused, exchanges: 1, logged: "banned"},
 		{name: "OnLogin panics", options: onLogin(func(*http.Request, *wechatgate.Login) error { panic("no") }), status: 500, reason: wechatgate.ReasonConfig, exchanges: 1, logged: "panicked with a string at"},
 		{name: "OnLogin aborts", options: onLogin(func(*http.Request, *wechatgate.Login) error { panic(http.ErrAbortHandler) }), status: 500, reason: wechatgate.ReasonConfig, exchanges: 1},

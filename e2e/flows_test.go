@@ -32,7 +32,7 @@ func TestFiveTabsAtOnce(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			site := startSite(t, nil)
-			site.wechat.Ask(true)
+			site.wechat.Ask(wechattest.AskAlways)
 			first := openChromium(t, computer())
 			tabs := [...]*tab{first, first.another(), first.another(), first.another(), first.another()}
 			page := func(i int) string { return fmt.Sprintf("/page/%d?of=five", i) }
@@ -54,7 +54,7 @@ func TestFiveTabsAtOnce(t *testing.T) {
 // A code works once, and the history of a browser keeps it for good.
 func TestBackAfterSignIn(t *testing.T) {
 	site := startSite(t, nil)
-	site.wechat.Ask(true)
+	site.wechat.Ask(wechattest.AskAlways)
 	tab := openChromium(t, computer())
 	tab.open(site.url+"/one", scan)
 	tab.click(scan, onPage("/one"))
@@ -93,7 +93,7 @@ func TestBackAfterSilentSignIn(t *testing.T) {
 // phone, and the frame moves the window around it.
 func TestEmbeddedQRCode(t *testing.T) {
 	site := startSite(t, func(o *wechatgate.Options) { o.EmbedQR = true })
-	site.wechat.Ask(true)
+	site.wechat.Ask(wechattest.AskAlways)
 	computer, phone := openChromium(t, computer()), openChromium(t, phoneInWeChat())
 
 	computer.open(site.url+"/one?x=1", "iframe")

@@ -50,10 +50,10 @@ func TestSignInBehindNginx(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		device device
-		asks   bool // WeChat asks who it is
+		asks   wechattest.Asking
 	}{
-		{"a computer", computer(), true},
-		{"WeChat, silently", phoneInWeChat(), false},
+		{"a computer", computer(), wechattest.AskAlways},
+		{"WeChat, silently", phoneInWeChat(), wechattest.AskNever},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			shop.wechat.Ask(test.asks)
@@ -61,7 +61,7 @@ func TestSignInBehindNginx(t *testing.T) {
 			tab.open("http://"+shopHost+"/shop/", `a[href="members"]`)
 			assert.Equal(t, []document{{shopURL + "/", 200}}, tab.shown(), "http leads to https")
 
-			if test.asks {
+			if test.asks == wechattest.AskAlways {
 				tab.click(`main a[href="members"]`, scan)
 				tab.click(scan, "dl")
 			} else {
@@ -111,7 +111,7 @@ func assertSealedToHost(t *testing.T, tab *tab, names ...string) {
 func TestInstanceIsGone(t *testing.T) {
 	t.Run("it stops while the visitor is with WeChat", func(t *testing.T) {
 		shop := startShop(t)
-		shop.wechat.Ask(true)
+		shop.wechat.Ask(wechattest.AskAlways)
 		tab := shop.openChromium(t, computer())
 		tab.open(shopURL+"/members", scan)
 		gone := shop.instances[0]

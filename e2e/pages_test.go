@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/wechattest"
 )
 
 func TestCopyButton(t *testing.T) {
@@ -56,7 +57,7 @@ func TestCopyButton(t *testing.T) {
 // WeChat is on another phone, which scans the code on this one.
 func TestQRCodeForASecondDevice(t *testing.T) {
 	site := startSite(t, nil)
-	site.wechat.Ask(true)
+	site.wechat.Ask(wechattest.AskAlways)
 	tab := openChromium(t, screen{"phone", "en"}.deviceOf(false))
 	other := tab.incognito(t, phoneInWeChat())
 
@@ -69,7 +70,7 @@ func TestQRCodeForASecondDevice(t *testing.T) {
 
 func TestExpiredQRCode(t *testing.T) {
 	site := startSite(t, func(o *wechatgate.Options) { o.EmbedQR = true })
-	site.wechat.Ask(true)
+	site.wechat.Ask(wechattest.AskAlways)
 	tab := openChromium(t, computer())
 	phone := tab.incognito(t, phoneInWeChat())
 	words := readWords(t, "en")["sign-in"]

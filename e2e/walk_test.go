@@ -110,7 +110,7 @@ func stops() []stop {
 			name: "sign-in", words: "sign-in", status: 401,
 			site: func(o *wechatgate.Options, _ screen) { o.EmbedQR = true },
 			reach: func(v *visit) {
-				v.wechat.Ask(true)
+				v.wechat.Ask(wechattest.AskAlways)
 				v.open(v.url+"/wechat/login?flow=qr&return_to=/one", "iframe")
 				v.evalInFrame(v.wechat.URL, "document.title") // it is there
 			},
@@ -121,7 +121,7 @@ func stops() []stop {
 			site:   func(o *wechatgate.Options, _ screen) { o.EmbedQR = true },
 			script: pageClock, says: "expired",
 			reach: func(v *visit) {
-				v.wechat.Ask(true)
+				v.wechat.Ask(wechattest.AskAlways)
 				v.open(v.url+"/wechat/login?flow=qr&return_to=/one", "iframe")
 				v.eval("advance(10 * 60)")
 				v.wait("#expired")
@@ -158,7 +158,7 @@ func stops() []stop {
 		},
 		{
 			name: "snapshot", words: "snapshot", status: 403, inWeChat: true,
-			reach: func(v *visit) { v.wechat.Snapshot(true); v.open(v.url+"/profile", consent); v.click(consent, failure) },
+			reach: func(v *visit) { v.wechat.Snapshots(wechattest.SnapshotFlagged); v.open(v.url+"/profile", consent); v.click(consent, failure) },
 		},
 		{
 			name: "retry-state", words: "state", status: 403, inWeChat: true,
@@ -308,13 +308,13 @@ func (s screen) deviceOf(inWeChat bool) device {
 // losesCookiesAtWeChat leads to WeChat's page, and forgets the attempt.
 func (v *visit) losesCookiesAtWeChat() {
 	v.t.Helper()
-	v.wechat.Ask(true)
+	v.wechat.Ask(wechattest.AskAlways)
 	v.open(v.url+"/wechat/login?scope=snsapi_userinfo&return_to=/one", scan)
 	v.do("lose the cookies", func(ctx context.Context) error {
 		_, err := chromedp.Call(ctx, network.ClearBrowserCookies, cdp.Empty{})
 		return err
 	})
-	v.wechat.Ask(false)
+	v.wechat.Ask(wechattest.AskNever)
 }
 
 // looksAt reads the page.

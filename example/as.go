@@ -105,7 +105,7 @@ func startFake(ctx context.Context) (*fake, error) {
 		return nil, err
 	}
 	server := wechattest.NewServer() //nolint:contextcheck // ends with close
-	server.Ask(true)
+	server.Ask(wechattest.AskAlways)
 	target, err := url.Parse(server.URL)
 	if err != nil {
 		return nil, err

@@ -29,10 +29,10 @@ type grant struct {
 	person          Person
 	openID, unionID string
 	scope           wechat.Scope
-	snapshot        snapshotKind
+	snapshot        Snapshot
 }
 
-type code struct {
+type authCode struct {
 	*grant
 	expires time.Time
 	used    bool
@@ -52,30 +52,35 @@ type refreshToken struct {
 func expired(t time.Time) bool { return !time.Now().Before(t) }
 
 // newCode is what somebody's consent leads to.
-func (s *Server) newCode(v *visit, p Person, kind snapshotKind) string {
+func (s *Server) newCode(v *visit, p Person, kind Snapshot) string {
 	g := &grant{
 		appID:    v.appID,
 		person:   p,
 		openID:   OpenID(v.appID, p),
-		unionID:  UnionID(p),
+		unionID:  s.unionIDIn(v.appID, p),
 		scope:    v.scope,
 		snapshot: kind,
 	}
-	if kind != noSnapshot {
-		g.person = snapshotPerson()
+	if s.granted != "" {
+		g.scope = s.granted
+	}
+	if kind != SnapshotNone {
+		g.person = s.snapshotPerson()
 		g.openID = OpenID(v.appID, g.person)
-		g.unionID = snapshotUnionID()
+		g.unionID = s.unionIDIn(v.appID, snapshotUnion())
 	}
 	lifetime := officialCodeLifetime
-	if v.scope == wechat.ScopeLogin {
+	if v.byQRCode() {
 		lifetime = websiteCodeLifetime
 	} else {
 		s.openIDs[g.openID] = true
 	}
-	value := ("0" + rand.Text() + rand.Text())[:32]
-	s.codes[value] = &code{grant: g, expires: time.Now().Add(lifetime)}
+	value := newCodeValue()
+	s.codes[value] = &authCode{grant: g, expires: time.Now().Add(lifetime)}
 	return value
 }
+
+func newCodeValue() string { return ("0" + rand.Text() + rand.Text())[:32] }
 
 // tokenAnswer is the success of /sns/oauth2/access_token and refresh_token.
 type tokenAnswer struct {
@@ -91,27 +96,27 @@ type tokenAnswer struct {
 func (s *Server) exchange(q url.Values) http.HandlerFunc {
 	switch {
 	case q.Get("appid") == "":
-		return apiError(41002, "")
+		return s.apiError(41002, "")
 	case q.Get("secret") == "":
-		return apiError(41004, "")
+		return s.apiError(41004, "")
 	case q.Get("code") == "":
-		return apiError(41008, "")
+		return s.apiError(41008, "")
 	case q.Get("grant_type") != "authorization_code":
-		return apiError(40002, "")
+		return s.apiError(40002, "")
 	}
 	app, known := s.app(q.Get("appid"))
 	c, minted := s.codes[q.Get("code")]
 	switch {
 	case !known:
-		return apiError(40013, "")
+		return s.apiError(40013, "")
 	case q.Get("secret") != app.Secret:
-		return apiError(40125, "")
+		return s.apiError(40125, "")
 	case !minted || c.appID != app.ID:
-		return apiError(40029, "")
+		return s.apiError(40029, "")
 	case c.used:
-		return apiError(40163, "")
+		return s.apiError(40163, "")
 	case expired(c.expires):
-		return apiError(42003, "")
+		return s.apiError(42003, "")
 	}
 	c.used = true
 	access, refresh := s.newAccessToken(c.grant), randomToken()
@@ -123,13 +128,21 @@ func (s *Server) exchange(q url.Values) http.HandlerFunc {
 		OpenID:       c.openID,
 		Scope:        c.scope,
 	}
-	if c.scope.AllowsProfile() {
+	if c.scope.AllowsProfile() || s.tellsUnionIDUnderBase() {
 		answer.UnionID = c.unionID
 	}
-	if c.snapshot == flaggedSnapshot {
+	if c.snapshot == SnapshotFlagged {
 		answer.Snapshot = 1
 	}
 	return apiAnswer(answer)
+}
+
+// isToken reports whether the fake has given out this token, for whatever.
+func (s *Server) isToken(token string) bool {
+	_, ofVisitor := s.accessTokens[token]
+	_, refreshes := s.refreshTokens[token]
+	_, ofAccount := s.accountTokens[token]
+	return ofVisitor || refreshes || ofAccount
 }
 
 func (s *Server) newAccessToken(g *grant) string {
@@ -142,21 +155,21 @@ func (s *Server) newAccessToken(g *grant) string {
 func (s *Server) refresh(q url.Values) http.HandlerFunc {
 	switch {
 	case q.Get("appid") == "":
-		return apiError(41002, "")
+		return s.apiError(41002, "")
 	case q.Get("grant_type") != "refresh_token":
-		return apiError(40002, "")
+		return s.apiError(40002, "")
 	case q.Get("refresh_token") == "":
-		return apiError(41003, "")
+		return s.apiError(41003, "")
 	}
 	app, known := s.app(q.Get("appid"))
 	t, minted := s.refreshTokens[q.Get("refresh_token")]
 	switch {
 	case !known:
-		return apiError(40013, "")
+		return s.apiError(40013, "")
 	case !minted || t.appID != app.ID:
-		return apiError(40030, "")
+		return s.apiError(40030, "")
 	case expired(t.expires):
-		return apiError(42002, "")
+		return s.apiError(42002, "")
 	}
 	if access := s.accessTokens[t.accessToken]; expired(access.expires) {
 		t.accessToken = s.newAccessToken(t.grant)
@@ -177,33 +190,30 @@ func (s *Server) userInfo(q url.Values) http.HandlerFunc {
 	switch {
 	case problem != nil:
 		return problem
-	case !token.scope.AllowsProfile() || token.snapshot == unflaggedSnapshot:
-		return apiError(48001, "")
-	case q.Has("lang") && !isLang(q.Get("lang")):
-		return apiError(40035, "")
+	case !token.scope.AllowsProfile() || token.snapshot == SnapshotUnflagged:
+		return s.apiError(48001, "")
 	}
 	// Since 2021 sex is 0 and the places are empty for everybody.
 	return apiAnswer(struct {
 		OpenID    string   `json:"openid"`
 		Nickname  string   `json:"nickname"`
-		Sex       int      `json:"sex"`
+		Sex       any      `json:"sex"`
 		Language  string   `json:"language"`
 		City      string   `json:"city"`
 		Province  string   `json:"province"`
 		Country   string   `json:"country"`
 		AvatarURL string   `json:"headimgurl"`
 		Privilege []string `json:"privilege"`
-		UnionID   string   `json:"unionid"`
+		UnionID   string   `json:"unionid,omitempty"`
 	}{
 		OpenID:    token.openID,
+		Sex:       s.sex(),
 		Nickname:  token.person.Nickname,
 		AvatarURL: token.person.AvatarURL,
 		Privilege: []string{},
 		UnionID:   token.unionID,
 	})
 }
-
-func isLang(lang string) bool { return lang == "zh_CN" || lang == "zh_TW" || lang == "en" }
 
 func (s *Server) checkToken(q url.Values) http.HandlerFunc {
 	if _, problem := s.visitorToken(q); problem != nil {
@@ -217,109 +227,19 @@ func (s *Server) visitorToken(q url.Values) (*accessToken, http.HandlerFunc) {
 	token, minted := s.accessTokens[q.Get("access_token")]
 	switch {
 	case q.Get("access_token") == "":
-		return nil, apiError(41001, "")
+		return nil, s.apiError(41001, "")
 	case q.Get("openid") == "":
-		return nil, apiError(41009, "")
+		return nil, s.apiError(41009, "")
+	case !minted && s.isToken(q.Get("access_token")):
+		return nil, s.apiError(40001, "")
 	case !minted:
-		return nil, apiError(40001, "")
+		return nil, s.apiError(40014, "")
 	case expired(token.expires):
-		return nil, apiError(42001, "")
+		return nil, s.apiError(42001, "")
 	case q.Get("openid") != token.openID:
-		return nil, apiError(40003, "")
+		return nil, s.apiError(40003, "")
 	}
 	return token, nil
-}
-
-// stableToken hands out one token for as long as it is good.
-// https://developers.weixin.qq.com/doc/offiaccount/Basic_Information/getStableAccessToken.html
-func (s *Server) stableToken(r *http.Request) http.HandlerFunc {
-	if r.Method != http.MethodPost {
-		return apiError(43002, "")
-	}
-	var request struct {
-		GrantType    string `json:"grant_type"`
-		AppID        string `json:"appid"`
-		Secret       string `json:"secret"`
-		ForceRefresh bool   `json:"force_refresh"`
-	}
-	if json.NewDecoder(r.Body).Decode(&request) != nil {
-		return apiError(47001, "")
-	}
-	if problem := s.checkAccount(request.GrantType, request.AppID, request.Secret); problem != nil {
-		return problem
-	}
-	if expires, ok := s.accountTokens[s.stable]; !ok || expired(expires) || request.ForceRefresh {
-		delete(s.accountTokens, s.stable)
-		s.stable = s.newAccountToken()
-	}
-	return s.accountTokenAnswer(s.stable)
-}
-
-// accountToken kills every other token that the account holds, which is why no
-// program that shares its account with another one may call it.
-func (s *Server) accountToken(q url.Values) http.HandlerFunc {
-	if problem := s.checkAccount(q.Get("grant_type"), q.Get("appid"), q.Get("secret")); problem != nil {
-		return problem
-	}
-	clear(s.accountTokens)
-	return s.accountTokenAnswer(s.newAccountToken())
-}
-
-// checkAccount returns nil if these are the official account's.
-func (s *Server) checkAccount(grantType, appID, secret string) http.HandlerFunc {
-	switch {
-	case appID == "":
-		return apiError(41002, "")
-	case secret == "":
-		return apiError(41004, "")
-	case grantType != "client_credential":
-		return apiError(40002, "")
-	case appID != s.OfficialAccount.ID:
-		return apiError(40013, "")
-	case secret != s.OfficialAccount.Secret:
-		return apiError(40125, "")
-	}
-	return nil
-}
-
-func (s *Server) newAccountToken() string {
-	token := randomToken()
-	s.accountTokens[token] = time.Now().Add(tokenLifetime)
-	return token
-}
-
-func (s *Server) accountTokenAnswer(token string) http.HandlerFunc {
-	return apiAnswer(struct {
-		AccessToken string `json:"access_token"`
-		ExpiresIn   int    `json:"expires_in"`
-	}{token, seconds(time.Until(s.accountTokens[token]))})
-}
-
-func (s *Server) user(q url.Values) http.HandlerFunc {
-	openID := q.Get("openid")
-	expires, minted := s.accountTokens[q.Get("access_token")]
-	follower, follows := s.followers[openID]
-	switch {
-	case q.Get("access_token") == "":
-		return apiError(41001, "")
-	case !minted:
-		return apiError(40001, "")
-	case expired(expires):
-		return apiError(42001, "")
-	case openID == "":
-		return apiError(41009, "")
-	case !follows && !s.openIDs[openID]:
-		return apiError(40003, "")
-	}
-	answer := struct {
-		Subscribe int    `json:"subscribe"`
-		OpenID    string `json:"openid"`
-		UnionID   string `json:"unionid,omitempty"`
-	}{OpenID: openID}
-	if follows {
-		answer.Subscribe, answer.UnionID = 1, UnionID(follower)
-	}
-	return apiAnswer(answer)
 }
 
 func seconds(d time.Duration) int { return int(d / time.Second) }
@@ -332,21 +252,21 @@ func randomToken() string {
 }
 
 // onlyGet is for the calls that WeChat answers to GET alone.
-func onlyGet(decide func(url.Values) http.HandlerFunc) func(*http.Request) http.HandlerFunc {
+func (s *Server) onlyGet(decide func(url.Values) http.HandlerFunc) func(*http.Request) http.HandlerFunc {
 	return func(r *http.Request) http.HandlerFunc {
 		if r.Method != http.MethodGet {
-			return apiError(43001, "")
+			return s.apiError(43001, "")
 		}
 		return decide(r.URL.Query())
 	}
 }
 
 // withBody reads the body of a request before the server is busy with it alone.
-func withBody(next http.Handler) http.Handler {
+func (s *Server) withBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<16))
 		if err != nil {
-			apiError(47001, "")(w, r)
+			http.Error(w, "413 Request Entity Too Large", http.StatusRequestEntityTooLarge)
 			return
 		}
 		r = r.Clone(r.Context())
@@ -363,12 +283,15 @@ type apiStatus struct {
 
 // apiError answers with an errcode and a request ID, as all of WeChat's calls do
 // when they fail. An empty message is replaced by WeChat's usual one.
-func apiError(code int, message string) http.HandlerFunc {
+func (s *Server) apiError(code int, message string) http.HandlerFunc {
 	if message == "" {
 		message = usualMessage(code)
 	}
-	rid := randomHex(4) + "-" + randomHex(4) + "-" + randomHex(4)
-	return apiAnswer(apiStatus{code, message + ", rid: " + rid})
+	id := randomHex(4) + "-" + randomHex(4) + "-" + randomHex(4)
+	if s.quirks[HintMessages] {
+		return apiAnswer(apiStatus{code, message + ", hints: [ req_id: " + id[:17] + " ]"})
+	}
+	return apiAnswer(apiStatus{code, message + ", rid: " + id})
 }
 
 func usualMessage(code int) string {
@@ -389,8 +312,12 @@ func usualMessage(code int) string {
 		return "invalid code"
 	case 40030:
 		return "invalid refresh_token"
-	case 40035:
-		return "invalid parameter"
+	case 40032:
+		return "invalid openid list size"
+	case 40097:
+		return "invalid args"
+	case 40164:
+		return "invalid ip, not in whitelist"
 	case 40125:
 		return "invalid appsecret"
 	case 40163:

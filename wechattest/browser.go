@@ -3,49 +3,78 @@ package wechattest
 import (
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/wechatgate/wechatgate"
 )
 
 // Browser returns a new browser: a client with cookies of its own that follows
 // redirects and sends the headers with which that kind of browser opens a page.
-// Whoever [Server.SignInAs] says uses it. It takes any certificate for good, as
-// test servers make their own, and works until [Server.Close].
+// The person set by [Server.SignInAs] uses it. It takes any certificate for good,
+// as test servers make their own, and works until [Server.Close].
 //
 // What a request sets itself is sent as it is: another User-Agent, for instance,
 // or with a nil value none at all. A request that sets Accept, Sec-Fetch-Mode or
 // Upgrade is one of a script, an image or the like; the browser then adds nothing
 // but its User-Agent and language.
 //
-// It runs no scripts and shows no frames, and its cookies are those of
-// [net/http/cookiejar], which knows neither SameSite nor the prefix __Host-.
+// It does as Chromium does with cookies: it knows SameSite and the prefixes of
+// names, withholds Lax cookies from another site's forms, frames and scripts, and
+// sends them on a navigation. Another site is one that the request names in
+// Sec-Fetch-Site or Origin, or that a page before it was on. A fragment stays
+// through redirects that have none.
+//
+// It runs no scripts and shows no frames. On a page of a gate that waits for
+// somebody or for a script (see [Wait]) it ends with an error, which is
+// [ErrWaits], because the status of such a page is not what a test wants to know;
+// likewise at an authorize address without #wechat_redirect, which WeChat does
+// not open. [Server.Visitor] returns one that presses buttons.
 func (s *Server) Browser(kind wechatgate.Browser) *http.Client {
-	return s.newBrowser(browser{profile: profileOf(kind)})
+	return s.newBrowser(kind, Habits{}).client()
 }
 
-// BrowserAs is [Server.Browser] for one person, whoever else signs in meanwhile.
+// BrowserAs is [Server.Browser] for one person, independent of [Server.SignInAs].
 func (s *Server) BrowserAs(kind wechatgate.Browser, p Person) *http.Client {
-	return s.newBrowser(browser{profile: profileOf(kind), person: &p})
+	return s.newBrowser(kind, Habits{Person: &p}).client()
 }
 
-func (s *Server) newBrowser(b browser) *http.Client {
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		panic("wechattest: " + err.Error()) // New never fails
+func (s *Server) newBrowser(kind wechatgate.Browser, habits Habits) *browser {
+	b := &browser{
+		profile: profileOf(kind),
+		Habits:  habits,
+		jar:     newJar(habits.NoCookies),
+		fakeURL: s.URL,
+		next:    s.browsers,
 	}
-	b.fakeURL, b.next = s.URL, s.browsers
+	if habits.UserAgent != "" {
+		b.userAgent = habits.UserAgent
+	}
+	return b
+}
+
+func (b *browser) client() *http.Client {
 	return &http.Client{
-		Jar:       jar,
+		Jar:       b.jar,
 		Transport: b,
-		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {
 				return errors.New("wechattest: too many redirects")
 			}
+			keepFragment(r, via[len(via)-1].URL)
 			return nil
 		},
+	}
+}
+
+// keepFragment does what Chromium does: a fragment survives each redirect whose
+// Location has none.
+func keepFragment(r *http.Request, from *url.URL) {
+	if r.Response != nil && !strings.Contains(r.Response.Header.Get("Location"), "#") {
+		r.URL.Fragment, r.URL.RawFragment = from.Fragment, from.RawFragment
 	}
 }
 
@@ -120,37 +149,83 @@ func profileOf(kind wechatgate.Browser) profile {
 	}
 }
 
+// ErrNoWeChatRedirect is the error of a [Server.Browser] at an authorize address
+// that does not end in #wechat_redirect.
+var ErrNoWeChatRedirect = errors.New("wechattest: the authorize address does not end in #wechat_redirect, and WeChat does not open it")
+
 // browser sends requests as a browser would.
 type browser struct {
 	profile
-	person  *Person
+	Habits
+	jar     *jar
 	fakeURL string
 	next    http.RoundTripper
+
+	shows bool // pages that wait are handed to a Visitor
 }
 
-func (b browser) RoundTrip(r *http.Request) (*http.Response, error) {
+func (b *browser) RoundTrip(r *http.Request) (*http.Response, error) {
+	isPage := isPageRequest(r)
+	if isPage && origin(r.URL) == b.fakeURL && r.URL.Path == "/connect/oauth2/authorize" && r.URL.Fragment != "wechat_redirect" {
+		return nil, ErrNoWeChatRedirect
+	}
+	response, err := b.send(r)
+	if err != nil || !isPage {
+		return response, err
+	}
+	if before := response.Header.Get(againHeader); before != "" && origin(r.URL) == b.fakeURL {
+		if err := b.callBefore(response, before); err != nil {
+			return nil, err
+		}
+	}
+	return b.atPage(response)
+}
+
+func isPageRequest(r *http.Request) bool {
+	return !has(r.Header, "Accept") && !has(r.Header, "Sec-Fetch-Mode") && !has(r.Header, "Upgrade")
+}
+
+// send makes one request with the headers and cookies that belong to it.
+func (b *browser) send(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context()) // a RoundTripper leaves its request alone
 	h := r.Header
-	isPage := !has(h, "Accept") && !has(h, "Sec-Fetch-Mode") && !has(h, "Upgrade")
+	isPage := isPageRequest(r)
 	setDefault(h, "User-Agent", b.userAgent)
 	setDefault(h, "Accept-Language", b.language)
 	if isPage {
 		b.addPageHeaders(r)
 	}
+	b.withholdCookies(r, isPage)
 	dropInventedReferer(r)
-	if b.person != nil && origin(r.URL) == b.fakeURL {
-		writePerson(h, *b.person)
+	if b.Person != nil && origin(r.URL) == b.fakeURL {
+		writePerson(h, *b.Person)
 	}
 	return b.next.RoundTrip(r)
 }
 
-// addPageHeaders makes r look like somebody's visit, by an address typed in or,
-// with POST, by a form on a page of the same site.
-func (b browser) addPageHeaders(r *http.Request) {
+// callBefore is the first half of a double callback: its page gets lost.
+func (b *browser) callBefore(redirect *http.Response, address string) error {
+	r, err := http.NewRequestWithContext(redirect.Request.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	r.Response = redirect
+	for _, c := range b.jar.Cookies(r.URL) {
+		r.AddCookie(c)
+	}
+	response, err := b.send(r)
+	if err != nil {
+		return err
+	}
+	b.jar.SetCookies(r.URL, response.Cookies())
+	return response.Body.Close()
+}
+
+// addPageHeaders makes r look like somebody's visit: by an address typed in or,
+// with POST, by a form on a page of the same site, or from the page before.
+func (b *browser) addPageHeaders(r *http.Request) {
 	h := r.Header
-	site := "none"
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		site = "same-origin"
 		setDefault(h, "Origin", origin(r.URL))
 	}
 	h.Set("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8")
@@ -158,12 +233,119 @@ func (b browser) addPageHeaders(r *http.Request) {
 		setDefault(h, "X-Requested-With", b.app)
 	}
 	setDefault(h, "Upgrade-Insecure-Requests", "1")
-	if b.secFetch {
-		setDefault(h, "Sec-Fetch-Site", site)
+	if b.secFetch && isSecure(r.URL) {
+		setDefault(h, "Sec-Fetch-Site", siteOf(r))
 		setDefault(h, "Sec-Fetch-Mode", "navigate")
 		setDefault(h, "Sec-Fetch-User", "?1")
 		setDefault(h, "Sec-Fetch-Dest", "document")
 	}
+}
+
+// initiatorHeader stands in an answer whose page led on, and names its origin.
+const initiatorHeader = "Wechattest-Initiator"
+
+// siteOf returns what Sec-Fetch-Site says: how the page that led here, if there
+// was one, relates to all addresses on the way.
+func siteOf(r *http.Request) string {
+	initiator, way := "", []*url.URL{r.URL}
+	first := r
+	for first.Response != nil && initiator == "" {
+		initiator = first.Response.Header.Get(initiatorHeader)
+		first = first.Response.Request
+		if initiator == "" {
+			way = append(way, first.URL)
+		}
+	}
+	if initiator == "" && first.Method != http.MethodGet && first.Method != http.MethodHead {
+		initiator = origin(first.URL)
+	}
+	if initiator == "" {
+		return "none"
+	}
+	from, err := url.Parse(initiator)
+	if err != nil {
+		return "cross-site"
+	}
+	site := "same-origin"
+	for _, u := range way {
+		switch {
+		case !isSameSite(from, u):
+			return "cross-site"
+		case origin(u) != initiator:
+			site = "same-site"
+		}
+	}
+	return site
+}
+
+// isSameSite compares sites by the last two labels of their hosts, or three where
+// the second last is one like com in com.cn. Ports do not count.
+func isSameSite(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && siteName(a.Hostname()) == siteName(b.Hostname())
+}
+
+func siteName(host string) string {
+	if net.ParseIP(host) != nil {
+		return host
+	}
+	labels := strings.Split(strings.ToLower(host), ".")
+	keep := 2
+	if n := len(labels); n > 2 && slices.Contains([]string{"com", "net", "org", "gov", "edu", "ac", "co"}, labels[n-2]) {
+		keep = 3
+	}
+	return strings.Join(labels[max(0, len(labels)-keep):], ".")
+}
+
+// withholdCookies takes the cookies out that SameSite keeps from this request.
+func (b *browser) withholdCookies(r *http.Request, isPage bool) {
+	isDocument := isPage || r.Header.Get("Sec-Fetch-Mode") == "navigate" &&
+		(!has(r.Header, "Sec-Fetch-Dest") || r.Header.Get("Sec-Fetch-Dest") == "document")
+	isSafe := r.Method == http.MethodGet || r.Method == http.MethodHead
+	crossSite := isCrossSite(r)
+	withheld := func(name string) bool {
+		switch b.jar.sameSiteOf(r.URL, name) {
+		case http.SameSiteNoneMode:
+			return false
+		case http.SameSiteStrictMode:
+			return crossSite
+		}
+		held := b.HoldsLax && cameFromElsewhere(r)
+		return held || crossSite && !(isDocument && isSafe)
+	}
+	cookies := r.Header.Get("Cookie")
+	var kept []string
+	for pair := range strings.SplitSeq(cookies, "; ") {
+		if name, _, _ := strings.Cut(pair, "="); cookies != "" && !withheld(name) {
+			kept = append(kept, pair)
+		}
+	}
+	r.Header.Del("Cookie")
+	if len(kept) > 0 {
+		r.Header.Set("Cookie", strings.Join(kept, "; "))
+	}
+}
+
+func isCrossSite(r *http.Request) bool {
+	switch site := r.Header.Get("Sec-Fetch-Site"); {
+	case site != "":
+		return site == "cross-site"
+	case r.Header.Get("Origin") != "":
+		from, err := url.Parse(r.Header.Get("Origin"))
+		return err != nil || !isSameSite(from, r.URL)
+	}
+	return siteOf(r) == "cross-site"
+}
+
+// cameFromElsewhere reports whether a redirect on the way here was another
+// site's.
+func cameFromElsewhere(r *http.Request) bool {
+	for via := r; via.Response != nil && !has(via.Response.Header, initiatorHeader); {
+		via = via.Response.Request
+		if origin(via.URL) != origin(r.URL) {
+			return true
+		}
+	}
+	return false
 }
 
 // dropInventedReferer removes what [http.Client] adds on a redirect: the address

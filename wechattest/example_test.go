@@ -104,13 +104,13 @@ func ExampleServer_Deny() {
 
 // A link that asks for nickname and avatar without a click: WeChat shows the page
 // as a snapshot, under a made-up account, which gets no session.
-func ExampleServer_Snapshot() {
+func ExampleServer_Snapshots() {
 	fake := wechattest.NewServer()
 	defer fake.Close()
 	site := newShop(fake)
 	defer site.Close()
 
-	fake.Snapshot(true)
+	fake.Snapshots(wechattest.SnapshotFlagged)
 	browser := fake.Browser(wechatgate.BrowserWeChat)
 	response, err := browser.Get(site.URL + "/wechat/login?scope=snsapi_userinfo&return_to=/orders")
 	if err != nil {

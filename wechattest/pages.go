@@ -33,9 +33,11 @@ type visit struct {
 	top   bool // the window around it goes on, not the frame
 	who   Person
 
-	decided  chan struct{} // closed when somebody has chosen
-	location string        // where the visitor goes then; empty: nowhere
+	decided chan struct{} // closed when somebody has chosen
+	back    way           // where the visitor goes then
 }
+
+func (v *visit) byQRCode() bool { return v.scope.Has(wechat.ScopeLogin) }
 
 // authorize signs a visitor in inside WeChat.
 // https://developers.weixin.qq.com/doc/offiaccount/OA_Web_Apps/Wechat_webpage_authorization.html
@@ -43,22 +45,20 @@ func (s *Server) authorize(r *http.Request) http.HandlerFunc {
 	if !isWeChat(r.UserAgent()) {
 		return s.message(&message{ZH: "请在微信客户端打开链接", EN: "Open this link in WeChat"})
 	}
-	v, extra, problem := s.readVisit(r, s.OfficialAccount.ID, wechat.ScopeBase, wechat.ScopeUserInfo)
+	v, extra, problem := s.readAuthorize(r)
 	if problem != nil {
 		return s.message(problem)
 	}
-	allowed := map[string]string{"forcePopup": "true", "connect_redirect": "1"}
-	for name, value := range extra {
-		if want, known := allowed[name]; !known || value != want {
-			return s.message(brokenLink())
-		}
+	snapshot := s.snapshots
+	if snapshot == SnapshotNone && extra["forceSnapShot"] == "true" {
+		snapshot = SnapshotFlagged
 	}
 	switch {
 	case v.scope == wechat.ScopeBase:
 		return s.sendBack(http.StatusFound, s.allow(v, v.who))
-	case s.snapshots != noSnapshot:
-		return s.sendBack(http.StatusFound, v.callback("code="+s.newCode(v, v.who, s.snapshots)))
-	case s.ask:
+	case snapshot != SnapshotNone:
+		return s.sendBack(http.StatusFound, s.callback(v, s.newCode(v, v.who, snapshot)))
+	case s.asking == AskAlways:
 		return s.askLater(v)
 	}
 	return s.sendBack(http.StatusFound, s.answerAtOnce(v))
@@ -67,26 +67,23 @@ func (s *Server) authorize(r *http.Request) http.HandlerFunc {
 // qrConnect signs a visitor in on a computer.
 // https://developers.weixin.qq.com/doc/oplatform/Website_App/WeChat_Login/Wechat_Login.html
 func (s *Server) qrConnect(r *http.Request) http.HandlerFunc {
-	v, extra, problem := s.readVisit(r, s.Website.ID, wechat.ScopeLogin)
+	v, extra, problem := s.readQRConnect(r)
 	if problem != nil {
 		return s.message(problem)
 	}
-	if !fitsQRConnect(extra) {
-		return s.message(brokenLink())
-	}
 	v.frame = extra["login_type"] == "jssdk"
 	v.top = v.frame && extra["self_redirect"] != "true"
-	if s.ask {
+	if s.asking == AskAlways {
 		return s.askLater(v)
 	}
-	location := s.answerAtOnce(v)
-	if v.frame && location != "" {
+	back := s.answerAtOnce(v)
+	if v.frame && back.location != "" {
 		return s.page("moved.html", struct {
 			Location string
 			Top      bool
-		}{location, v.top})
+		}{back.location, v.top})
 	}
-	return s.sendBack(http.StatusFound, location)
+	return s.sendBack(http.StatusFound, back)
 }
 
 // isWeChat asks the User-Agent in its own words, lest the fake take over a
@@ -96,58 +93,66 @@ func isWeChat(userAgent string) bool {
 	return strings.Contains(lower, "micromessenger/") && !strings.Contains(lower, "wxwork/")
 }
 
-// fitsQRConnect judges what may follow the state: the page's language and what
-// wxLogin.js says about its frame, which it may leave empty.
-func fitsQRConnect(extra map[string]string) bool {
+// readAuthorize takes the query of a sign-in apart as strictly as WeChat does
+// inside its own browser, where it is said to match it with a pattern: these
+// parameters, in this order, and others only behind them.
+func (s *Server) readAuthorize(r *http.Request) (*visit, map[string]string, *message) {
+	q, extra, ok := readQuery(r.URL.RawQuery, "appid", "redirect_uri", "response_type", "scope", "state")
+	if r.Method != http.MethodGet || !ok || q["response_type"] != "code" {
+		return nil, nil, brokenLink()
+	}
 	for name, value := range extra {
-		ok := false
-		switch name {
-		case "lang":
-			ok = value == "cn" || value == "en"
-		case "login_type":
-			ok = value == "jssdk"
-		case "self_redirect":
-			ok = value == "default" || value == "true" || value == "false"
-		case "styletype", "sizetype", "bgcolor", "rst":
-			ok = isAlphanumeric(value)
-		case "style":
-			ok = value == "black" || value == "white"
-		case "href":
-			address, err := url.QueryUnescape(value)
-			ok = err == nil && isEncoded(value) && extra["stylelite"] == "" &&
-				(strings.HasPrefix(address, "https://") || strings.HasPrefix(address, "data:text/css"))
-		case "stylelite":
-			ok = value == "1"
-		case "fast_login":
-			ok = value == "0" && extra["stylelite"] == "1"
-		}
-		if !ok || name != "lang" && extra["login_type"] == "" {
-			return false
+		switch {
+		case name == "connect_redirect" && value == "1":
+		case (name == "forcePopup" || name == "forceSnapShot") && (value == "true" || value == "false"):
+		default:
+			return nil, nil, brokenLink()
 		}
 	}
-	return true
+	if problem := missing(q, "appid", "redirect_uri", "scope", "state"); problem != nil {
+		return nil, nil, problem
+	}
+	v := s.newVisit(r, q)
+	switch _, known := s.app(v.appID); {
+	case !known:
+		return nil, nil, unknownApp()
+	case v.appID != s.OfficialAccount.ID:
+		return nil, nil, numbered(10016)
+	case v.scope != wechat.ScopeBase && v.scope != wechat.ScopeUserInfo:
+		return nil, nil, numbered(10005)
+	case len(v.state) > 128 || !isAlphanumeric(v.state):
+		return nil, nil, &message{ZH: "state 参数错误", EN: "The state is not 1 to 128 letters and digits"}
+	}
+	if problem := s.mayAuthorize(v.who); problem != nil {
+		return nil, nil, problem
+	}
+	return v, extra, s.readRedirectURI(v, q)
 }
 
-// readVisit takes the query of a sign-in apart as strictly as WeChat does, who
-// is said to match it with a pattern: these parameters, in this order, and
-// others only behind them. Those are returned as they were sent.
-func (s *Server) readVisit(r *http.Request, appID string, scopes ...wechat.Scope) (*visit, map[string]string, *message) {
-	if r.Method != http.MethodGet {
+// readQRConnect is more lenient, as WeChat is there: any order, any other
+// parameter (wxLogin.js sends many, which at worst have no effect), any state or
+// none, no response_type needed.
+func (s *Server) readQRConnect(r *http.Request) (*visit, map[string]string, *message) {
+	_, q, ok := readQuery(r.URL.RawQuery)
+	if r.Method != http.MethodGet || !ok || q["response_type"] != "" && q["response_type"] != "code" {
 		return nil, nil, brokenLink()
 	}
-	q, extra, ok := readQuery(r.URL.RawQuery, "appid", "redirect_uri", "response_type", "scope", "state")
-	if !ok || q["response_type"] != "code" {
-		return nil, nil, brokenLink()
+	if problem := missing(q, "appid", "redirect_uri", "scope"); problem != nil {
+		return nil, nil, problem
 	}
-	for _, empty := range [...]struct {
-		name string
-		code int
-	}{{"appid", 10012}, {"redirect_uri", 10011}, {"scope", 10010}, {"state", 10013}} {
-		if q[empty.name] == "" {
-			return nil, nil, numbered(empty.code)
-		}
+	q["scope"] = strings.ReplaceAll(strings.ReplaceAll(q["scope"], "%2C", ","), "%2c", ",")
+	v := s.newVisit(r, q)
+	switch _, known := s.app(v.appID); {
+	case !known:
+		return nil, nil, unknownApp()
+	case v.appID != s.Website.ID || !isWebsiteScope(v.scope):
+		return nil, nil, numbered(10005)
 	}
-	v := &visit{
+	return v, q, s.readRedirectURI(v, q)
+}
+
+func (s *Server) newVisit(r *http.Request, q map[string]string) *visit {
+	return &visit{
 		id:      rand.Text(),
 		appID:   q["appid"],
 		scope:   wechat.Scope(q["scope"]),
@@ -155,21 +160,29 @@ func (s *Server) readVisit(r *http.Request, appID string, scopes ...wechat.Scope
 		who:     s.personOf(r),
 		decided: make(chan struct{}),
 	}
-	if problem := s.checkApp(v, appID, scopes); problem != nil {
-		return nil, nil, problem
+}
+
+// missing says which of these parameters is empty.
+func missing(q map[string]string, names ...string) *message {
+	codes := map[string]int{"scope": 10010, "redirect_uri": 10011, "appid": 10012, "state": 10013}
+	for _, name := range names {
+		if q[name] == "" {
+			return numbered(codes[name])
+		}
 	}
-	if len(v.state) > 128 || !isAlphanumeric(v.state) {
-		return nil, nil, &message{ZH: "state 参数错误", EN: "The state is not 1 to 128 letters and digits"}
-	}
+	return nil
+}
+
+func (s *Server) readRedirectURI(v *visit, q map[string]string) *message {
 	redirectURI, err := url.QueryUnescape(q["redirect_uri"])
 	if err != nil || !isEncoded(q["redirect_uri"]) {
-		return nil, nil, brokenLink()
+		return brokenLink()
 	}
-	if !s.mayReturnTo(redirectURI) {
-		return nil, nil, numbered(10003)
+	if !s.mayReturnTo(v.appID, redirectURI) {
+		return numbered(10003)
 	}
 	v.redirectURI = redirectURI
-	return v, extra, nil
+	return nil
 }
 
 // readQuery returns the required parameters, which have to come first and in
@@ -196,22 +209,6 @@ func readQuery(raw string, required ...string) (values, extra map[string]string,
 	return values, extra, true
 }
 
-func (s *Server) checkApp(v *visit, appID string, scopes []wechat.Scope) *message {
-	app, known := s.app(v.appID)
-	switch {
-	case !known:
-		return &message{ZH: "AppID 参数错误", EN: "There is no app with this AppID"}
-	case app.ID != appID && appID == s.OfficialAccount.ID:
-		return numbered(10016)
-	case app.ID != appID:
-		return numbered(10005)
-	}
-	if !slices.Contains(scopes, v.scope) {
-		return numbered(10005)
-	}
-	return nil
-}
-
 func isAlphanumeric(s string) bool {
 	return strings.IndexFunc(s, func(c rune) bool {
 		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
@@ -227,30 +224,49 @@ func isEncoded(raw string) bool {
 	}) < 0
 }
 
-func (s *Server) mayReturnTo(address string) bool {
-	if strings.IndexFunc(address, func(c rune) bool { return c <= ' ' || c > '~' }) >= 0 {
-		return false
-	}
-	u, err := url.Parse(address)
-	if err != nil || u.User != nil {
-		return false
-	}
-	testAccount, registered := s.hosts[u.Host]
-	return registered && (u.Scheme == "https" || u.Scheme == "http" && testAccount)
+// way is where a visitor goes when WeChat has done its part.
+type way struct {
+	location string // empty: nowhere
+	before   string // of a double callback, where the first request goes
 }
 
-// callback returns where the visitor goes with the given parameters and the
-// state. They are appended to all of redirect_uri: behind a fragment they are of
-// no use, and the visitor's sign-in fails, as has been seen with WeChat.
-func (v *visit) callback(parameters string) string {
-	if parameters != "" {
-		parameters += "&"
+// callback returns the way back with a code; an empty one is left out.
+func (s *Server) callback(v *visit, code string) way {
+	w := way{location: s.callbackURL(v, code)}
+	switch {
+	case code == "":
+	case s.quirks[DoubleCallback]:
+		w.before = w.location
+	case s.quirks[TwoCodes]:
+		if c := s.codes[code]; c != nil {
+			other := newCodeValue()
+			s.codes[other] = &authCode{c.grant, c.expires, false}
+			w.before = s.callbackURL(v, other)
+		}
 	}
-	address := withoutOpenID(v.redirectURI)
+	return w
+}
+
+// callbackURL places code and state at the end of the query, before a fragment.
+// Fast login appends them to all of redirect_uri, where nobody finds them.
+func (s *Server) callbackURL(v *visit, code string) string {
+	parameters := "state=" + v.state
+	if code != "" {
+		parameters = "code=" + code + "&" + parameters
+	}
+	address, fragment, hasFragment := strings.Cut(v.redirectURI, "#")
+	address = withoutOpenID(address)
+	separator := "?"
 	if strings.Contains(address, "?") {
-		return address + "&" + parameters + "state=" + v.state
+		separator = "&"
 	}
-	return address + "?" + parameters + "state=" + v.state
+	switch {
+	case !hasFragment:
+		return address + separator + parameters
+	case s.quirks[FastLogin] && v.byQRCode():
+		return address + "#" + fragment + separator + parameters
+	}
+	return address + separator + parameters + "#" + fragment
 }
 
 // withoutOpenID drops query parameters called openId, as WeChat does.
@@ -270,25 +286,25 @@ func withoutOpenID(address string) string {
 	return path + "?" + strings.Join(kept, "&")
 }
 
-func (s *Server) answerAtOnce(v *visit) (location string) {
+func (s *Server) answerAtOnce(v *visit) way {
 	if s.denial != DenyNone {
 		return s.refuse(v)
 	}
 	return s.allow(v, v.who)
 }
 
-func (s *Server) allow(v *visit, p Person) (location string) {
-	return v.callback("code=" + s.newCode(v, p, noSnapshot))
+func (s *Server) allow(v *visit, p Person) way {
+	return s.callback(v, s.newCode(v, p, SnapshotNone))
 }
 
-func (s *Server) refuse(v *visit) (location string) {
+func (s *Server) refuse(v *visit) way {
 	switch s.denial {
 	case DenyAuthdeny:
-		return v.callback("code=authdeny")
+		return s.callback(v, "authdeny")
 	case DenyNoCode:
-		return v.callback("")
+		return s.callback(v, "")
 	}
-	return ""
+	return way{}
 }
 
 // askLater shows the page on which somebody chooses.
@@ -296,7 +312,7 @@ func (s *Server) askLater(v *visit) http.HandlerFunc {
 	s.visits[v.id] = v
 	choice := s.newChoice(v)
 	choice.PostTo = "/connect/confirm"
-	if v.scope == wechat.ScopeLogin {
+	if v.byQRCode() {
 		choice.ScanURL = "/connect/scan?id=" + v.id
 		choice.WaitURL = "/connect/wait?id=" + v.id
 		choice.QR = newQRCode(s.URL + choice.ScanURL)
@@ -343,7 +359,7 @@ func (s *Server) confirm(w http.ResponseWriter, r *http.Request) {
 		s.message(brokenLink())(w, r)
 		return
 	}
-	s.sendBack(http.StatusSeeOther, v.location)(w, r)
+	s.sendBack(http.StatusSeeOther, v.back)(w, r)
 }
 
 // showScan is where the QR code leads: the phone that scanned it asks there.
@@ -355,7 +371,7 @@ func (s *Server) showScanOf(id string) http.HandlerFunc {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.visits[id]
-	if v == nil || v.scope != wechat.ScopeLogin {
+	if v == nil || !v.byQRCode() {
 		return s.message(brokenLink())
 	}
 	choice := s.newChoice(v)
@@ -377,6 +393,7 @@ func (s *Server) scan(w http.ResponseWriter, r *http.Request) {
 // choose does what was chosen, once: later choices change nothing.
 func (s *Server) choose(r *http.Request) *visit {
 	id, name, action := r.PostFormValue("id"), r.PostFormValue("person"), r.PostFormValue("action")
+	anybody := strings.TrimSpace(r.PostFormValue("name"))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.visits[id]
@@ -388,16 +405,30 @@ func (s *Server) choose(r *http.Request) *visit {
 	i := slices.IndexFunc(people, hasName)
 	switch {
 	case action == "refuse":
-		v.location = s.refuse(v)
+		v.back = s.refuse(v)
 	case action == "snapshot" && v.scope == wechat.ScopeUserInfo:
-		v.location = v.callback("code=" + s.newCode(v, v.who, flaggedSnapshot))
+		v.back = s.callback(v, s.newCode(v, v.who, SnapshotFlagged))
 	case action == "" && i >= 0:
-		v.location = s.allow(v, people[i])
+		v.back = s.allow(v, people[i])
+	case action == "somebody" && anybody != "" && len(anybody) <= maxName:
+		v.back = s.allow(v, s.personCalled(people, anybody))
 	default:
 		return nil
 	}
 	close(v.decided)
 	return v
+}
+
+const maxName = 128 // bytes of a name that somebody types in
+
+// personCalled returns the known person of that name, or a new one.
+func (s *Server) personCalled(people []Person, name string) Person {
+	if i := slices.IndexFunc(people, func(p Person) bool { return p.Name == name }); i >= 0 {
+		return people[i]
+	}
+	p := Person{Name: name, Nickname: name}
+	s.meet(p)
+	return p
 }
 
 func (v *visit) isDecided() bool {
@@ -430,21 +461,27 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
 		return
 	case <-v.decided:
 	}
-	if v.location == "" {
+	if v.back.location == "" {
 		w.WriteHeader(http.StatusGone)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, v.location)
+	_, _ = io.WriteString(w, v.back.location)
 }
 
-// sendBack leads to location, or says that there is no way on.
-func (s *Server) sendBack(status int, location string) http.HandlerFunc {
-	if location == "" {
+// againHeader tells a browser of this package where a double callback goes first.
+const againHeader = "Wechattest-Before"
+
+// sendBack leads back, or says that there is no way on.
+func (s *Server) sendBack(status int, back way) http.HandlerFunc {
+	if back.location == "" {
 		return s.message(&message{ZH: "你已取消登录", EN: "You have refused. WeChat sends nobody back"})
 	}
 	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Location", location)
+		if back.before != "" {
+			w.Header().Set(againHeader, back.before)
+		}
+		w.Header().Set("Location", back.location)
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(status)
 	}
@@ -458,6 +495,10 @@ type message struct {
 
 func brokenLink() *message {
 	return &message{ZH: "该链接无法访问", EN: "The parameters of this link, their order or their encoding are wrong"}
+}
+
+func unknownApp() *message {
+	return &message{ZH: "AppID 参数错误", EN: "There is no app with this AppID"}
 }
 
 // numbered returns the page that WeChat shows with a number.

@@ -74,6 +74,8 @@ func TestAuthorize(t *testing.T) {
 		{"an undocumented parameter may be left out", strings.Replace(good, "&connect_redirect=1", "", 1), weChat, sentBack},
 		{"optional parameters have no order", strings.Replace(good, "&connect_redirect=1", "&forcePopup=true&connect_redirect=1", 1), weChat, sentBack},
 
+		{"neither have their values", strings.Replace(good, "#", "&forcePopup=false&forceSnapShot=true#", 1), weChat, sentBack},
+
 		{"another browser is told to open WeChat", good, chromium, notWeChat},
 		{"WeCom is another browser, whatever it says", good, weCom, notWeChat},
 		{"a browser that says nothing, too", good, "", notWeChat},
@@ -156,20 +158,30 @@ func TestQRConnect(t *testing.T) {
 		{"without fast login", frame(wechat.QRStyle{Lite: true, NoFastLogin: true}), sentBack},
 		{"with all that wxLogin.js leaves empty", plus("&login_type=jssdk&self_redirect=false&styletype=&sizetype=&bgcolor=&rst="), sentBack},
 
-		{"an unknown language", s.Endpoints().QRConnectURL(s.Website.ID, callback, state, "zh_CN"), brokenLink},
-		{"an unknown parameter", plus("&login_type=jssdk&size=300"), brokenLink},
-		{"another kind of frame", plus("&login_type=iframe"), brokenLink},
-		{"another way back", plus("&login_type=jssdk&self_redirect=top"), brokenLink},
-		{"a colour without a name", plus("&login_type=jssdk&style=red"), brokenLink},
-		{"no fast login without the newer frame", frame(wechat.QRStyle{NoFastLogin: true}), brokenLink},
-		{"a style sheet for the newer frame", frame(wechat.QRStyle{Lite: true, StyleSheet: "https://shop.example.com/qr.css"}), brokenLink},
-		{"a style sheet that is not encoded", plus("&login_type=jssdk&href=https://shop.example.com/qr.css"), brokenLink},
-		{"a frame's parameter without a frame", plus("&self_redirect=default"), brokenLink},
-		{"an official account's parameter", plus("&connect_redirect=1"), brokenLink},
-		{"a parameter before the state", strings.Replace(good, "&state", "&lang=en&state", 1), brokenLink},
-		{"sorted, the language in between", sorted(t, s.Endpoints().QRConnectURL(s.Website.ID, callback, state, "cn")), brokenLink},
+		{"as wxLogin.js writes it", wxLogin(s, state, "&styletype=&sizetype=&bgcolor=&rst=&style=black&href=data:text/css;base64,LmEgeyB9&lang=en&stylelite=1&fast_login=0"), sentBack},
+		{"as wxLogin.js writes it without a state", wxLogin(s, "undefined", ""), sentBack},
+		{"an unknown language", s.Endpoints().QRConnectURL(s.Website.ID, callback, state, "zh_CN"), sentBack},
+		{"an unknown parameter", plus("&size=300"), sentBack},
+		{"another kind of frame", plus("&login_type=iframe"), sentBack},
+		{"no fast login without the newer frame", frame(wechat.QRStyle{NoFastLogin: true}), sentBack},
+		{"a style sheet for the newer frame", frame(wechat.QRStyle{Lite: true, StyleSheet: "https://shop.example.com/qr.css"}), sentBack},
+		{"an official account's parameter", plus("&connect_redirect=1"), sentBack},
+		{"sorted, as url.Values.Encode does it", sorted(t, s.Endpoints().QRConnectURL(s.Website.ID, callback, state, "cn")), sentBack},
+		{"no response_type", strings.Replace(good, "&response_type=code", "", 1), sentBack},
+		{"an empty state", strings.Replace(good, state, "", 1), sentBack},
+		{"no state", strings.Replace(good, "&state="+state, "", 1), sentBack},
+		{"a state of 200 characters", strings.Replace(good, state, strings.Repeat("aA0z", 50), 1), sentBack},
+		{"a state with a hyphen and an underscore", strings.Replace(good, state, "a-b_c", 1), sentBack},
+		{"two scopes", strings.Replace(good, "snsapi_login", "snsapi_login,snsapi_userinfo", 1), sentBack},
+		{"two scopes, encoded", strings.Replace(good, "snsapi_login", "snsapi_login%2Csnsapi_userinfo", 1), sentBack},
 
-		{"no state", strings.Replace(good, state, "", 1), "10013"},
+		{"no appid", strings.Replace(good, s.Website.ID, "", 1), "10012"},
+		{"no redirect_uri", strings.Replace(good, url.QueryEscape(callback), "", 1), "10011"},
+		{"no scope", strings.Replace(good, "snsapi_login", "", 1), "10010"},
+		{"nobody's ID", strings.Replace(good, s.Website.ID, "wx0000000000000000", 1), badAppID},
+		{"a parameter twice", plus("&scope=snsapi_login"), brokenLink},
+		{"another response_type", strings.Replace(good, "=code", "=token", 1), brokenLink},
+		{"redirect_uri as it is", strings.Replace(good, url.QueryEscape(callback), callback, 1), brokenLink},
 		{"an official account's ID", strings.Replace(good, s.Website.ID, s.OfficialAccount.ID, 1), "10005"},
 		{"an official account's scope", strings.Replace(good, "snsapi_login", "snsapi_userinfo", 1), "10005"},
 		{"another host", strings.Replace(good, "shop", "evil", 1), "10003"},
@@ -180,28 +192,30 @@ func TestQRConnect(t *testing.T) {
 	}
 }
 
+// wxLogin is the address of the frame that WeChat's own script makes.
+func wxLogin(s *wechattest.Server, state, more string) string {
+	return s.URL + "/connect/qrconnect?appid=" + s.Website.ID + "&scope=snsapi_login&redirect_uri=" + url.QueryEscape(callback) +
+		"&state=" + state + "&login_type=jssdk&self_redirect=default" + more
+}
+
 func TestWayBack(t *testing.T) {
 	s := newServer(t)
 	for _, test := range []struct {
 		name        string
 		redirectURI string
-		want        string // up to the code
+		want        string // CODE stands for the code
 	}{
-		{"code and state are the query", callback, callback + "?code="},
-		{"or the rest of it", callback + "?a=1&b=%2F", callback + "?a=1&b=%2F&code="},
-		{"a parameter openId gets lost", callback + "?a=1&openId=x&b=2", callback + "?a=1&b=2&code="},
-		{"also when it is the only one", callback + "?openId=x", callback + "?code="},
-		{"one of another name does not", callback + "?openid=x", callback + "?openid=x&code="},
-		{"behind a fragment they are in the wrong place", callback + "#/orders", callback + "#/orders?code="},
+		{"code and state are the query", callback, callback + "?code=CODE&state=" + state},
+		{"or the rest of it", callback + "?a=1&b=%2F", callback + "?a=1&b=%2F&code=CODE&state=" + state},
+		{"a parameter openId gets lost", callback + "?a=1&openId=x&b=2", callback + "?a=1&b=2&code=CODE&state=" + state},
+		{"also when it is the only one", callback + "?openId=x", callback + "?code=CODE&state=" + state},
+		{"one of another name does not", callback + "?openid=x", callback + "?openid=x&code=CODE&state=" + state},
+		{"they stand before a fragment", callback + "?a=1#/orders?b", callback + "?a=1&code=CODE&state=" + state + "#/orders?b"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			response := visit(t, s, weChat, s.Endpoints().AuthorizeURL(s.OfficialAccount.ID, test.redirectURI, wechat.ScopeBase, state))
 			assert.Equal(t, http.StatusFound, response.status)
-			location, found := strings.CutSuffix(response.location, "&state="+state)
-			require.True(t, found, response.location)
-			location, found = strings.CutPrefix(location, test.want)
-			require.True(t, found, response.location)
-			assert.Regexp(t, `^[0-9A-Z]{32}$`, location)
+			assert.Equal(t, test.want, regexp.MustCompile(`[0-9A-Z]{32}`).ReplaceAllString(response.location, "CODE"))
 		})
 	}
 }
@@ -283,7 +297,7 @@ func TestAsk(t *testing.T) {
 			s := newServer(t)
 			s.SignInAs(zoe)
 			s.SignInAs(alice)
-			s.Ask(true)
+			s.Ask(wechattest.AskAlways)
 			id, page := ask(t, s, test.scope)
 			assert.Contains(t, page, `data-person="alice" data-action="allow"`)
 			assert.Contains(t, page, `data-person="bob"`)
@@ -307,14 +321,14 @@ func TestAsk(t *testing.T) {
 
 func TestAskNobodyForASilentSignIn(t *testing.T) {
 	s := newServer(t)
-	s.Ask(true)
+	s.Ask(wechattest.AskAlways)
 	response := visit(t, s, weChat, s.Endpoints().AuthorizeURL(s.OfficialAccount.ID, callback, wechat.ScopeBase, state))
 	assert.Equal(t, sentBack, outcomeOf(response))
 }
 
 func TestAskRefusesAsDenySays(t *testing.T) {
 	s := newServer(t)
-	s.Ask(true)
+	s.Ask(wechattest.AskAlways)
 	s.Deny(wechattest.DenyNoCode)
 	id, _ := ask(t, s, wechat.ScopeUserInfo)
 	assert.Equal(t, callback+"?state="+state, submit(t, s, "/connect/confirm", id, "action=refuse").location)
@@ -322,7 +336,7 @@ func TestAskRefusesAsDenySays(t *testing.T) {
 
 func TestAskForASnapshot(t *testing.T) {
 	s := newServer(t)
-	s.Ask(true)
+	s.Ask(wechattest.AskAlways)
 	id, page := ask(t, s, wechat.ScopeUserInfo)
 	assert.Contains(t, page, `data-action="snapshot"`)
 	token, err := client(s).Exchange(t.Context(), s.OfficialAccount, codeIn(t, submit(t, s, "/connect/confirm", id, "action=snapshot").location))
@@ -336,9 +350,9 @@ func TestAskForASnapshot(t *testing.T) {
 
 func TestAskRefusesWhatItDidNotOffer(t *testing.T) {
 	s := newServer(t)
-	s.Ask(true)
+	s.Ask(wechattest.AskAlways)
 	id, _ := ask(t, s, wechat.ScopeLogin)
-	for _, choose := range []string{"", "person=mallory", "action=sneak", "action=sneak&person=alice"} {
+	for _, choose := range []string{"", "person=mallory", "action=sneak", "action=sneak&person=alice", "action=somebody&name=+"} {
 		assert.Equal(t, brokenLink, outcomeOf(submit(t, s, "/connect/confirm", id, choose)), choose)
 	}
 	assert.Equal(t, brokenLink, outcomeOf(submit(t, s, "/connect/confirm", "NOBODYSID", "person=alice")))
@@ -355,7 +369,7 @@ func TestScanOnAnotherDevice(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newServer(t)
-			s.Ask(true)
+			s.Ask(wechattest.AskAlways)
 			id, page := ask(t, s, wechat.ScopeLogin)
 			assert.Contains(t, page, "<svg")
 			require.Contains(t, page, `href="/connect/scan?id=`+id+`"`)
@@ -490,7 +504,7 @@ func whoCame(t *testing.T, s *wechattest.Server, location string) string {
 		if err != nil {
 			continue
 		}
-		for _, name := range []string{"alice", "bob", "carol", "zoe"} {
+		for _, name := range []string{"alice", "bob", "carol", "zoe", "dora"} {
 			if token.OpenID == wechattest.OpenID(app.ID, wechattest.Person{Name: name}) {
 				return name
 			}

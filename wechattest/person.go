@@ -22,8 +22,8 @@ type Person struct {
 // is the same in every process.
 func OpenID(appID string, p Person) string { return wechatID("openid", appID, p.Name) }
 
-// UnionID returns the person's unionid, the same in every app. The two apps of a
-// [Server] count as bound to one Open Platform account (微信开放平台).
+// UnionID returns the person's unionid, the same in every app that is bound to
+// an Open Platform account (微信开放平台). See [Server.Bind].
 func UnionID(p Person) string { return wechatID("unionid", p.Name) }
 
 // wechatID has the look of WeChat's: an "o" and 27 of [A-Za-z0-9_-].
@@ -44,11 +44,12 @@ func builtInPeople(baseURL string) []Person {
 
 // snapshotPerson is a made-up account, another one for every page. Nickname,
 // picture and unionid of all of them are the same.
-func snapshotPerson() Person {
-	return Person{Name: "snapshot " + rand.Text(), Nickname: "微信用户"}
+func (s *Server) snapshotPerson() Person {
+	return Person{Name: "snapshot " + rand.Text(), Nickname: "微信用户", AvatarURL: s.URL + "/mmopen/snapshot/132"}
 }
 
-func snapshotUnionID() string { return wechatID("unionid of snapshots") }
+// snapshotUnion is the person whose unionid all snapshots share.
+func snapshotUnion() Person { return Person{Name: "everybody who comes as a snapshot"} }
 
 // personHeader carries the person who uses a browser of [Server.BrowserAs], on
 // its requests to the fake alone.

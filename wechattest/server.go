@@ -27,6 +27,8 @@ const (
 	OpStableToken  = "stable_token" // /cgi-bin/stable_token
 	OpAccountToken = "token"        // /cgi-bin/token, which no program should call
 	OpUser         = "user/info"    // /cgi-bin/user/info
+	OpUsers        = "user/info/batchget"
+	OpTicket       = "ticket/getticket"
 )
 
 // Server is a fake WeChat on two ports of this computer, one for visitors and
@@ -54,23 +56,36 @@ type Server struct {
 	mu        sync.Mutex // of all that follows
 	closed    bool
 	person    Person
-	people    []Person        // those who can be chosen
-	hosts     map[string]bool // registered ones; true for a test account's
-	followers map[string]Person
-	snapshots snapshotKind
+	people    []Person          // those who can be chosen
+	hosts     map[string][]host // by AppID
+	maxHosts  map[string]int    // by AppID
+	jsHosts   map[string]bool
+	kind      AccountKind
+	binding   Binding
+	snapshots Snapshot
 	denial    Denial
-	ask       bool
+	asking    Asking
+	quirks    map[Quirk]bool
+	granted   wechat.Scope // empty: what was asked for
 	delays    map[string]time.Duration
+	drips     map[string]time.Duration
+	limits    map[limitKey]*limit
+	allowed   []string // IP addresses; empty: all
 	scripted  map[string][]http.HandlerFunc
 	calls     []Call
 
 	visits        map[string]*visit // those that wait for somebody to choose
-	codes         map[string]*code
+	codes         map[string]*authCode
 	accessTokens  map[string]*accessToken
 	refreshTokens map[string]*refreshToken
-	openIDs       map[string]bool      // of all who signed in to the official account
-	accountTokens map[string]time.Time // when they expire
-	stable        string               // the one that stable_token hands out
+	baseCodes     int             // how many snsapi_base gave
+	openIDs       map[string]bool // of all whom the official account has met
+	followers     map[string]follower
+
+	accountTokens  map[string]*accountToken
+	stable, legacy string      // the ones that stable_token and token have handed out last
+	forced         []time.Time // when stable_token was told to refresh by force
+	tickets        []ticket    // of the JS-SDK, the latest last
 }
 
 // NewServer starts a fake WeChat. It panics if it cannot listen on 127.0.0.1.
@@ -87,17 +102,25 @@ func NewServer() *Server {
 
 		templates: parsePages(),
 
-		hosts:         map[string]bool{},
-		followers:     map[string]Person{},
+		hosts:         map[string][]host{},
+		jsHosts:       map[string]bool{},
+		quirks:        map[Quirk]bool{},
 		delays:        map[string]time.Duration{},
+		drips:         map[string]time.Duration{},
+		limits:        map[limitKey]*limit{},
 		scripted:      map[string][]http.HandlerFunc{},
 		visits:        map[string]*visit{},
-		codes:         map[string]*code{},
+		codes:         map[string]*authCode{},
 		accessTokens:  map[string]*accessToken{},
 		refreshTokens: map[string]*refreshToken{},
 		openIDs:       map[string]bool{},
-		accountTokens: map[string]time.Time{},
+		followers:     map[string]follower{},
+		accountTokens: map[string]*accountToken{},
 	}
+	s.maxHosts = map[string]int{s.OfficialAccount.ID: 2, s.Website.ID: 1}
+	// https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken.html
+	s.limits[limitKey{OpStableToken, time.Minute}] = &limit{calls: 10_000, errcode: 45011}
+	s.limits[limitKey{OpStableToken, day}] = &limit{calls: 500_000, errcode: 45009}
 	s.browsers = newTransport()
 
 	s.pages.Handle("/connect/oauth2/authorize", s.operation(OpAuthorize, s.authorize))
@@ -108,13 +131,15 @@ func NewServer() *Server {
 	s.pages.HandleFunc("GET /connect/wait", s.wait)
 	s.pages.HandleFunc("GET /mmopen/{name}/132", avatar)
 
-	s.api.Handle("/sns/oauth2/access_token", s.operation(wechat.OpExchange, onlyGet(s.exchange)))
-	s.api.Handle("/sns/oauth2/refresh_token", s.operation(wechat.OpRefresh, onlyGet(s.refresh)))
-	s.api.Handle("/sns/userinfo", s.operation(wechat.OpUserInfo, onlyGet(s.userInfo)))
-	s.api.Handle("/sns/auth", s.operation(wechat.OpCheckToken, onlyGet(s.checkToken)))
-	s.api.Handle("/cgi-bin/stable_token", withBody(s.operation(OpStableToken, s.stableToken)))
-	s.api.Handle("/cgi-bin/token", s.operation(OpAccountToken, onlyGet(s.accountToken)))
-	s.api.Handle("/cgi-bin/user/info", s.operation(OpUser, onlyGet(s.user)))
+	s.api.Handle("/sns/oauth2/access_token", s.operation(wechat.OpExchange, s.onlyGet(s.exchange)))
+	s.api.Handle("/sns/oauth2/refresh_token", s.operation(wechat.OpRefresh, s.onlyGet(s.refresh)))
+	s.api.Handle("/sns/userinfo", s.operation(wechat.OpUserInfo, s.onlyGet(s.userInfo)))
+	s.api.Handle("/sns/auth", s.operation(wechat.OpCheckToken, s.onlyGet(s.checkToken)))
+	s.api.Handle("/cgi-bin/stable_token", s.withBody(s.operation(OpStableToken, s.stableToken)))
+	s.api.Handle("/cgi-bin/token", s.operation(OpAccountToken, s.accountToken))
+	s.api.Handle("/cgi-bin/user/info", s.operation(OpUser, s.onlyGet(s.user)))
+	s.api.Handle("/cgi-bin/user/info/batchget", s.withBody(s.operation(OpUsers, s.users)))
+	s.api.Handle("/cgi-bin/ticket/getticket", s.operation(OpTicket, s.onlyGet(s.ticket)))
 
 	s.URL = s.serve(ctx, s.pages)
 	s.apiURL = s.serve(ctx, s.api)
@@ -198,7 +223,7 @@ func (s *Server) Endpoints() wechat.Endpoints {
 // baseURL; plain http there makes it a test account's, see [Server.Register].
 // Change what a test needs otherwise. InsecureBaseURL is not set.
 func (s *Server) Options(baseURL string) wechatgate.Options {
-	// A base URL that cannot be parsed is for New to complain about.
+	// New reports a base URL that cannot be parsed.
 	if u, err := url.Parse(baseURL); err == nil && u.Host != "" {
 		s.register(strings.ToLower(u.Host), u.Scheme == "http")
 	}
@@ -213,25 +238,6 @@ func (s *Server) Options(baseURL string) wechatgate.Options {
 	}
 }
 
-// Register makes host one that both apps may send visitors back to: a 网页授权域名
-// of the official account, the 授权回调域 of the website app. It is matched
-// exactly, "www." and port included, and there may be many.
-//
-// As with WeChat, such a host is a name, and its addresses are https. WeChat's
-// test accounts (测试号) accept http, IP addresses and ports as well: a host with
-// a port, an IP address or localhost is taken for a test account's, so that
-// tests can run on a loopback address.
-func (s *Server) Register(host string) { s.register(host, false) }
-
-func (s *Server) register(host string, testAccount bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	u := url.URL{Host: host}
-	name := u.Hostname()
-	s.hosts[host] = s.hosts[host] || testAccount || u.Port() != "" || net.ParseIP(name) != nil ||
-		name == "localhost" || strings.HasSuffix(name, ".localhost")
-}
-
 // SignInAs sets who uses WeChat from now on, in all browsers but those of
 // [Server.BrowserAs]. With [Server.Ask], the person can be chosen, too.
 func (s *Server) SignInAs(p Person) {
@@ -241,39 +247,28 @@ func (s *Server) SignInAs(p Person) {
 	s.meet(p)
 }
 
-// Follow makes p a follower of the official account: /cgi-bin/user/info tells
-// followers from others, and their unionid.
-func (s *Server) Follow(p Person) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.followers[OpenID(s.OfficialAccount.ID, p)] = p
-}
-
-type snapshotKind int
+// Snapshot says which pages WeChat shows as snapshots (快照页).
+type Snapshot int
 
 const (
-	noSnapshot snapshotKind = iota
-	flaggedSnapshot
-	unflaggedSnapshot
+	SnapshotNone Snapshot = iota // no page
+	// SnapshotFlagged: the token answer says so with is_snapshotuser.
+	SnapshotFlagged
+	// SnapshotUnflagged: the token answer looks like any other, and /sns/userinfo
+	// fails with 48001 instead. People have seen both.
+	SnapshotUnflagged
 )
 
-// Snapshot makes WeChat show pages that ask for snsapi_userinfo as snapshots
-// (快照页), without a question: under a made-up openid, another one each time,
-// with one unionid that all of them share. The token answer says so with
-// is_snapshotuser. Silent sign-ins and QR codes know no snapshots.
-func (s *Server) Snapshot(on bool) { s.setSnapshot(on, flaggedSnapshot) }
-
-// SnapshotWithoutFlag is like [Server.Snapshot], but the token answer looks like
-// any other, and /sns/userinfo fails with 48001 instead. People have seen both.
-func (s *Server) SnapshotWithoutFlag(on bool) { s.setSnapshot(on, unflaggedSnapshot) }
-
-func (s *Server) setSnapshot(on bool, kind snapshotKind) {
+// Snapshots makes WeChat show pages that ask for snsapi_userinfo as snapshots,
+// without a question: under a made-up openid, another one each time, with one
+// nickname, picture and unionid that all of them share. Silent sign-ins and QR
+// codes know no snapshots. SnapshotNone, the default, ends it.
+//
+// An address with forceSnapShot=true is a snapshot without this, too.
+func (s *Server) Snapshots(kind Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.snapshots = noSnapshot
-	if on {
-		s.snapshots = kind
-	}
+	s.snapshots = kind
 }
 
 // Denial is what happens when a visitor refuses to sign in. WeChat has changed
@@ -297,18 +292,28 @@ func (s *Server) Deny(kind Denial) {
 	s.denial = kind
 }
 
-// Ask makes WeChat show pages on which somebody chooses who signs in, or
-// refuses, or comes as a snapshot: for a QR code, in a frame as well, and for
-// snsapi_userinfo. Otherwise it answers at once.
+// Asking says when WeChat's pages ask who signs in.
+type Asking int
+
+const (
+	AskNever  Asking = iota // the pages answer at once
+	AskAlways               // they wait for somebody to choose
+)
+
+// Ask with AskAlways makes WeChat show pages on which somebody chooses who signs
+// in, or refuses, or comes as a snapshot: for a QR code, in a frame as well, and
+// for snsapi_userinfo. AskNever is the default.
 //
 // The buttons of these pages are, for a test that drives a real browser:
 // button[data-person="alice"] for each person, of whom button[data-action="allow"]
-// is the one who would sign in without Ask; button[data-action="refuse"]; and
-// under snsapi_userinfo button[data-action="snapshot"].
-func (s *Server) Ask(on bool) {
+// is the one who would sign in otherwise; button[data-action="somebody"], which
+// signs in whose name is in input[name="name"], anybody at all;
+// button[data-action="refuse"]; and under snsapi_userinfo
+// button[data-action="snapshot"].
+func (s *Server) Ask(asking Asking) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ask = on
+	s.asking = asking
 }
 
 // FailNext makes the next request for an operation fail with an errcode; an
@@ -327,7 +332,10 @@ func (s *Server) FailNext(op string, errcode int, msg string) {
 		s.AnswerNext(op, s.message(page))
 		return
 	}
-	s.AnswerNext(op, apiError(errcode, msg))
+	s.mu.Lock()
+	answer := s.apiError(errcode, msg)
+	s.mu.Unlock()
+	s.AnswerNext(op, answer)
 }
 
 // AnswerNext lets handler answer the next request for an operation, in line
@@ -351,9 +359,18 @@ func (s *Server) Delay(op string, d time.Duration) {
 	s.delays[op] = d
 }
 
+// Drip makes the body of every answer to an operation come byte by byte, each
+// late by d; 0 ends it.
+func (s *Server) Drip(op string, d time.Duration) {
+	mustKnow(op)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drips[op] = d
+}
+
 func mustKnow(op string) {
 	switch op {
-	case OpAuthorize, OpQRConnect, OpStableToken, OpAccountToken, OpUser,
+	case OpAuthorize, OpQRConnect, OpStableToken, OpAccountToken, OpUser, OpUsers, OpTicket,
 		wechat.OpExchange, wechat.OpRefresh, wechat.OpUserInfo, wechat.OpCheckToken:
 		return
 	}
@@ -391,29 +408,59 @@ func (s *Server) Calls(ops ...string) []Call {
 // later.
 func (s *Server) operation(op string, decide func(*http.Request) http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer, delay := s.decide(op, r, decide)
-		if delay > 0 {
-			timer := time.NewTimer(delay)
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-r.Context().Done():
-				panic(http.ErrAbortHandler)
-			}
+		answer, delay, drip := s.decide(op, r, decide)
+		waitFor(r.Context(), delay)
+		if drip > 0 {
+			w = drippingWriter{w, r.Context(), drip}
 		}
 		answer(w, r)
 	})
 }
 
-func (s *Server) decide(op string, r *http.Request, decide func(*http.Request) http.HandlerFunc) (http.HandlerFunc, time.Duration) {
+// waitFor ends the request without an answer if its context ends first.
+func waitFor(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		panic(http.ErrAbortHandler)
+	}
+}
+
+type drippingWriter struct {
+	http.ResponseWriter
+	ctx context.Context //nolint:containedctx // lives as long as the request
+	gap time.Duration
+}
+
+func (w drippingWriter) Write(b []byte) (int, error) {
+	for i := range b {
+		waitFor(w.ctx, w.gap)
+		if _, err := w.ResponseWriter.Write(b[i : i+1]); err != nil {
+			return i, err
+		}
+		_ = http.NewResponseController(w.ResponseWriter).Flush()
+	}
+	return len(b), nil
+}
+
+func (s *Server) decide(op string, r *http.Request, decide func(*http.Request) http.HandlerFunc) (answer http.HandlerFunc, delay, drip time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls = append(s.calls, Call{Op: op, AppID: s.appIDOf(r), Time: time.Now()})
-	if next := s.scripted[op]; len(next) > 0 {
-		s.scripted[op] = next[1:]
-		return next[0], s.delays[op]
+	switch next := s.scripted[op]; {
+	case len(next) > 0:
+		answer, s.scripted[op] = next[0], next[1:]
+	default:
+		if answer = s.throttled(op); answer == nil {
+			answer = decide(r)
+		}
 	}
-	return decide(r), s.delays[op]
+	return answer, s.delays[op], s.drips[op]
 }
 
 func (s *Server) appIDOf(r *http.Request) string {
