@@ -293,7 +293,7 @@ func (g *Gate) exchange(r *http.Request, a attempt, code string) exchangeResult 
 	if failed != nil {
 		return *failed
 	}
-	return g.admitLogin(r, a, token, profile)
+	return g.admitLogin(ctx, r, a, token, profile)
 }
 
 // readProfile reads the profile where it is wanted and granted. Where no page
@@ -368,13 +368,14 @@ func (g *Gate) classifyError(app App, err error) exchangeResult {
 	return exchangeResult{err: newError(ReasonWeChat, err), restart: answer.Code == 0 && !answer.Timeout()}
 }
 
-// admitLogin asks the site, and makes the session.
-func (g *Gate) admitLogin(r *http.Request, a attempt, token wechat.Token, profile *wechat.Profile) exchangeResult {
+// admitLogin asks who follows, if it should, and the site, and makes the session.
+// ctx has what is left of the sign-in's time for WeChat.
+func (g *Gate) admitLogin(ctx context.Context, r *http.Request, a attempt, token wechat.Token, profile *wechat.Profile) exchangeResult {
 	s := newSession(a.appID, token)
 	if profile != nil {
 		s = s.withProfile(*profile, profileFromWeChat)
 	}
-	follower := g.askFollower(r, &s)
+	follower := g.askFollower(ctx, r, &s)
 	login := &Login{
 		User:     s.user,
 		Follower: follower,
