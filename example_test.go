@@ -108,7 +108,10 @@ func ExampleGate_RequireProfile() {
 	})
 	defer site.Close()
 
-	browser := fake.BrowserAs(wechatgate.BrowserWeChat, wechattest.Person{Name: "alice", Nickname: "小艾"})
+	browser := fake.Visitor(wechatgate.BrowserWeChat, wechattest.Habits{
+		Person: &wechattest.Person{Name: "alice", Nickname: "小艾"},
+		Reads:  []wechattest.Wait{wechattest.WaitConsent},
+	}).Client
 	open(browser, site.URL+"/orders")
 	open(browser, site.URL+"/profile")
 	open(browser, site.URL+"/wechat/login?scope=snsapi_userinfo&return_to=/profile") // the button

@@ -158,7 +158,11 @@ func stops() []stop {
 		},
 		{
 			name: "snapshot", words: "snapshot", status: 403, inWeChat: true,
-			reach: func(v *visit) { v.wechat.Snapshots(wechattest.SnapshotFlagged); v.open(v.url+"/profile", consent); v.click(consent, failure) },
+			reach: func(v *visit) {
+				v.wechat.Snapshots(wechattest.SnapshotFlagged)
+				v.open(v.url+"/profile", consent)
+				v.click(consent, failure)
+			},
 		},
 		{
 			name: "retry-state", words: "state", status: 403, inWeChat: true,

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/wechatgate/wechatgate/wechat/account"
 )
 
 const (
@@ -302,24 +305,33 @@ var (
 	ErrSignature = errors.New("invalid signature")  // everything else
 )
 
-// verifyJS says what wx.config would on the page with that address. Of the
-// address, as of the one in a browser, the fragment does not count.
-func (s *Server) verifyJS(pageURL, appID, nonce, timestamp, signature string) error {
+// VerifyJSConfig says what wx.config would on the page with that address: nil,
+// [ErrURLDomain] or [ErrSignature]. Of the address, as of the one in a browser,
+// the fragment does not count.
+func (s *Server) VerifyJSConfig(pageURL string, c account.JSConfig) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u, err := url.Parse(pageURL)
-	if err != nil || appID != s.OfficialAccount.ID {
+	if err != nil || c.AppID != s.OfficialAccount.ID || c.NonceStr == "" || c.Timestamp <= 0 {
 		return ErrSignature
 	}
 	if !s.jsHosts[u.Host] {
 		return ErrURLDomain
 	}
-	pageURL, _, _ = strings.Cut(pageURL, "#")
 	for _, t := range s.tickets {
-		sum := sha1.Sum([]byte("jsapi_ticket=" + t.value + "&noncestr=" + nonce + "&timestamp=" + timestamp + "&url=" + pageURL)) //nolint:gosec // WeChat's signatures
-		if !expired(t.expires) && nonce != "" && hex.EncodeToString(sum[:]) == signature {
+		if !expired(t.expires) && c.Signature == jsSignature(t.value, c.NonceStr, c.Timestamp, pageURL) {
 			return nil
 		}
 	}
 	return ErrSignature
+}
+
+// jsSignature is written apart from package account's, so that each judges the
+// other.
+// https://developers.weixin.qq.com/doc/offiaccount/OA_Web_Apps/JS-SDK.html
+func jsSignature(ticket, nonce string, timestamp int64, pageURL string) string {
+	pageURL, _, _ = strings.Cut(pageURL, "#")
+	h := sha1.New() //nolint:gosec // WeChat's signatures
+	_, _ = fmt.Fprintf(h, "jsapi_ticket=%s&noncestr=%s&timestamp=%d&url=%s", ticket, nonce, timestamp, pageURL)
+	return hex.EncodeToString(h.Sum(nil))
 }

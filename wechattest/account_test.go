@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wechatgate/wechatgate/wechat"
+	"github.com/wechatgate/wechatgate/wechat/account"
 	"github.com/wechatgate/wechatgate/wechattest"
 )
 
@@ -213,6 +214,38 @@ func TestTicket(t *testing.T) {
 		<-time.After(time.Second)
 		assert.False(t, first == ask())
 	})
+}
+
+func TestVerifyJSConfig(t *testing.T) {
+	s := newServer(t)
+	s.RegisterJS("shop.example.com")
+	const page = "https://shop.example.com/cart?a=%2F&b"
+	good, err := account.New(s.OfficialAccount, client(s)).JSConfig(t.Context(), page)
+	require.NoError(t, err)
+	for _, test := range []struct {
+		name   string
+		page   string
+		change func(*account.JSConfig)
+		want   error
+	}{
+		{"what package account signs", page, func(*account.JSConfig) {}, nil},
+		{"a fragment does not count", page + "#/top", func(*account.JSConfig) {}, nil},
+		{"another path", page + "c", func(*account.JSConfig) {}, wechattest.ErrSignature},
+		{"the same address, spelt otherwise", strings.Replace(page, "%2F", "%2f", 1), func(*account.JSConfig) {}, wechattest.ErrSignature},
+		{"another host", "https://www.shop.example.com/", func(*account.JSConfig) {}, wechattest.ErrURLDomain},
+		{"a port", "https://shop.example.com:8443/", func(*account.JSConfig) {}, wechattest.ErrURLDomain},
+		{"another app", page, func(c *account.JSConfig) { c.AppID = s.Website.ID }, wechattest.ErrSignature},
+		{"another nonce", page, func(c *account.JSConfig) { c.NonceStr += "x" }, wechattest.ErrSignature},
+		{"another time", page, func(c *account.JSConfig) { c.Timestamp++ }, wechattest.ErrSignature},
+		{"an upper-case signature", page, func(c *account.JSConfig) { c.Signature = strings.ToUpper(c.Signature) }, wechattest.ErrSignature},
+		{"nothing", page, func(c *account.JSConfig) { *c = account.JSConfig{} }, wechattest.ErrSignature},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := good
+			test.change(&c)
+			assert.ErrorIs(t, s.VerifyJSConfig(test.page, c), test.want)
+		})
+	}
 }
 
 func post(t *testing.T, s *wechattest.Server, path, body string) string {

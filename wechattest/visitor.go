@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/wechatgate/wechatgate"
@@ -36,6 +37,7 @@ type Habits struct {
 	Person    *Person // uses it; nil: the one of Server.SignInAs
 	UserAgent string  // empty: that of its kind
 	Presses   []Wait  // pages of the gate whose button Visitor.Client presses
+	Reads     []Wait  // pages of the gate that Visitor.Client returns as they are
 	NoCookies bool    // cookies are off
 	HoldsLax  bool    // as some WebViews: no Lax cookies after a redirect from elsewhere
 }
@@ -221,13 +223,11 @@ func (b *browser) atPage(response *http.Response) (*http.Response, error) {
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	wait, location := waitsFor(response, string(body))
-	if wait == WaitNone {
+	switch {
+	case wait == WaitNone || slices.Contains(b.Reads, wait):
 		return response, nil
-	}
-	for _, pressed := range b.Presses {
-		if pressed == wait {
-			return ledOn(response, location), nil
-		}
+	case slices.Contains(b.Presses, wait):
+		return ledOn(response, location), nil
 	}
 	u := *response.Request.URL
 	u.RawQuery, u.Fragment = "", "" // a callback's holds a code

@@ -213,6 +213,9 @@ func TestPagesThatWait(t *testing.T) {
 			assert.Equal(t, test.status, status)
 			assert.Contains(t, body, test.body)
 
+			_, body = get(t, s.Visitor(wechatgate.BrowserWeChat, wechattest.Habits{Reads: []wechattest.Wait{test.wait}}).Client, site.URL+test.path)
+			assert.Contains(t, body, "<title>")
+
 			visitor := s.Visitor(wechatgate.BrowserWeChat, wechattest.Habits{})
 			p, err := visitor.Get(t.Context(), site.URL+test.path)
 			require.NoError(t, err)

@@ -185,7 +185,7 @@ type visitor struct {
 }
 
 func (s *site) visitor(kind wechatgate.Browser, p wechattest.Person) *visitor {
-	client := s.wechat.BrowserAs(kind, p)
+	client := s.wechat.Visitor(kind, wechattest.Habits{Person: &p, Reads: []wechattest.Wait{wechattest.WaitConsent}}).Client
 	client.Timeout = timeLimit
 	return &visitor{s.T, s, client}
 }
