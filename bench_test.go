@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -95,6 +97,48 @@ func BenchmarkPublic(b *testing.B) {
 			serve(b, handler, apiRequest(fmt.Sprintf("/public/%d/x", n-1)), outcome{status: 204})
 		})
 	}
+}
+
+// BenchmarkTenants is the memory of 1,000 Gates in one process, each for a site of
+// its own: when they are new, and after a visitor has opened a page of each.
+func BenchmarkTenants(b *testing.B) {
+	const tenants = 1000
+	for b.Loop() {
+		gates := make([]http.Handler, tenants)
+		visits := make([]*http.Request, tenants)
+		before := heap()
+		for i := range gates {
+			g, err := wechatgate.New(wechatgate.Options{
+				BaseURL:         fmt.Sprintf("https://shop%d.example.com", i),
+				OfficialAccount: wechatgate.App{ID: fmt.Sprintf("wx%016d", i), Secret: "secret"},
+				SessionKeys:     [][]byte{fmt.Appendf(nil, "the session key of tenant number %d", i)},
+				Public:          []string{"GET /assets/", "GET /{$}"},
+				Logger:          slog.New(slog.DiscardHandler),
+				AskFollower:     true,
+				JSSDK:           true,
+			})
+			require.NoError(b, err)
+			gates[i] = g.Require(page204)
+		}
+		made := heap()
+		for i := range gates {
+			visits[i] = navigation("/members")
+			gates[i].ServeHTTP(&nowhere{header: http.Header{}}, visits[i])
+		}
+		visits = nil
+		b.ReportMetric(float64(made-before)/tenants, "B/gate")
+		b.ReportMetric(float64(heap()-before)/tenants, "B/gate-visited")
+		runtime.KeepAlive(gates)
+	}
+}
+
+// heap is what is in use, once what is not has been collected.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // A later change must not lose what these paths were trimmed to.
