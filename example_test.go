@@ -712,6 +712,10 @@ func Example_tenants() {
 		r.Header.Set("Accept", "text/html")
 		w := httptest.NewRecorder()
 		program.ServeHTTP(w, r)
+		if w.Code != http.StatusFound {
+			fmt.Println(w.Code)
+			continue
+		}
 		weChat, _ := url.Parse(w.Header().Get("Location"))
 		fmt.Println(w.Code, weChat.Query().Get("appid"), weChat.Query().Get("redirect_uri"))
 	}
