@@ -135,13 +135,13 @@ func callbackErrors() []callbackError {
 			status: 502, reason: wechatgate.ReasonWeChat, exchanges: 2, logged: fmt.Sprintf("errcode=%d", code),
 		})
 	}
-	for _, code := range []int{40013, 40125, 41002, 41004, 40001, 40164, 10003} {
+	for _, code := range []int{40013, 40125, 41002, 41004, 40001, 40164, 40243, 48004, 50002, 10003} {
 		rows = append(rows, callbackError{
 			name: fmt.Sprintf("errcode %d", code), prepare: fails(wechat.OpExchange, code),
 			status: 500, reason: wechatgate.ReasonConfig, exchanges: 1, logged: "hint=",
 		})
 	}
-	for _, code := range []int{48004, 50001, 50002} {
+	for _, code := range []int{50001} {
 		rows = append(rows, callbackError{
 			name: fmt.Sprintf("errcode %d", code), prepare: fails(wechat.OpExchange, code),
 			status: 403, reason: wechatgate.ReasonRefused, exchanges: 1, logged: fmt.Sprintf("errcode=%d", code),

@@ -683,14 +683,14 @@ func TestCheckConfigTellsWhatIsWrong(t *testing.T) {
 		wants  []string
 	}{
 		{"everything is right", func(*wechatgate.Options) {}, nil},
-		{"a wrong ID", func(o *wechatgate.Options) { o.OfficialAccount.ID = other.OfficialAccount.ID }, []string{"Options.OfficialAccount", "40013", "基本配置"}},
+		{"a wrong ID", func(o *wechatgate.Options) { o.OfficialAccount.ID = other.OfficialAccount.ID }, []string{"Options.OfficialAccount", "40013", "开发密钥"}},
 		{"a wrong secret", func(o *wechatgate.Options) { o.Website.Secret = other.Website.Secret }, []string{"Options.Website", "40125", "网站应用"}},
 		{"secrets that are swapped", func(o *wechatgate.Options) {
 			o.Website.Secret, o.OfficialAccount.Secret = o.OfficialAccount.Secret, o.Website.Secret
 		}, []string{"Options.Website", "Options.OfficialAccount", "swapped"}},
 		{"accounts that are swapped", func(o *wechatgate.Options) {
 			o.Website, o.OfficialAccount = o.OfficialAccount, o.Website
-		}, []string{"Options.OfficialAccount", "10016", "基本配置", "Options.Website", "10005", "网站应用"}},
+		}, []string{"Options.OfficialAccount", "10016", "开发密钥", "Options.Website", "10005", "网站应用"}},
 		{"a host that the consoles do not know", func(o *wechatgate.Options) { o.BaseURL = "https://www.shop.example.com" }, []string{"Options.OfficialAccount", "10003", "网页授权域名", "Options.Website", "授权回调域"}},
 		{"WeChat out of reach", func(o *wechatgate.Options) { o.Endpoints.API = "http://127.0.0.1:1" }, []string{"could not be asked"}},
 	}
