@@ -39,6 +39,7 @@ func promises() []promise {
 		{"Optional lets everybody through", optional},
 		{"RequireProfile asks on a page, and lets in who agrees", profileInWeChat},
 		{"RequireProfile has the profile from a QR code at once", profileByQR},
+		{"RequireUnionID lets in who has one, and asks others on a page", unionID},
 		{"after signing out nobody is signed in silently", signOut},
 		{"a gate that cannot tell who it is stays closed", outage},
 		{"a page that does not exist is the framework's affair, for those who may pass", missingPages},
@@ -240,6 +241,14 @@ func profileByQR(s *site) {
 		equal(s, len(s.wechat.Calls(wechattest.OpQRConnect)), 1, "QR codes")
 	}
 	got.is(http.StatusOK, hello(wechattest.OpenID(s.wechat.Website.ID, alice())+"小艾", "", "", ""))
+}
+
+func unionID(s *site) {
+	s.visitor(wechatgate.BrowserDesktop, alice()).open("/united/page").
+		is(http.StatusOK, hello(wechattest.OpenID(s.wechat.Website.ID, alice())+"小艾", "", "", ""))
+	served := s.served.Load()
+	equal(s, s.visitor(wechatgate.BrowserWeChat, alice()).open("/united/page").status, http.StatusUnauthorized, "status of the page that asks")
+	equal(s, s.served.Load(), served, "requests served")
 }
 
 func signOut(s *site) {
