@@ -96,13 +96,12 @@ const (
 )
 
 // askFollower asks whether the person of a sign-in through the official account
-// follows it. A sign-in goes on without an answer. ctx has what is left of the
-// sign-in's time.
-func (g *Gate) askFollower(ctx context.Context, r *http.Request, s *session) *account.Follower {
+// follows it, until then at most. A sign-in goes on without an answer.
+func (g *Gate) askFollower(r *http.Request, until time.Time, s *session) *account.Follower {
 	if !g.options.AskFollower || s.user.AppID != g.options.OfficialAccount.ID || g.pauses.left(pauseFollower) > 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, followerTime)
+	ctx, cancel := context.WithTimeout(r.Context(), min(followerTime, time.Until(until)))
 	defer cancel()
 	f, err := g.account.Follower(ctx, s.user.OpenID)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -374,9 +375,7 @@ func newJSSite(t *testing.T, change ...func(*wechatgate.Options)) *jsSite {
 func ask(gate http.Handler, method, query string, header http.Header) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "/wechat/js-config"+query, nil)
 	r.Header = http.Header{"Accept": {"*/*"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}}
-	for name, values := range header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, header)
 	w := httptest.NewRecorder()
 	gate.ServeHTTP(w, r)
 	return w
@@ -609,9 +608,10 @@ func TestJSConfigNeedsAnOfficialAccount(t *testing.T) {
 
 func TestAccountIsTheOneThatTheGateUses(t *testing.T) {
 	s := newJSSite(t)
-	require.NotNil(t, s.gate.Account())
-	assert.Same(t, s.gate.Account(), s.gate.Account())
-	_, err := s.gate.Account().Token(t.Context())
+	first := s.gate.Account()
+	require.NotNil(t, first)
+	assert.Same(t, first, s.gate.Account())
+	_, err := first.Token(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, ask(s.gate, http.MethodGet, "?url="+url.QueryEscape(jsBase+"/"), nil).Code)
 	assert.Len(t, s.wechat.Calls(wechattest.OpStableToken), 1)

@@ -293,7 +293,8 @@ func (g *Gate) exchange(r *http.Request, a attempt, code string) exchangeResult 
 	if failed != nil {
 		return *failed
 	}
-	return g.admitLogin(ctx, r, a, token, profile)
+	until, _ := ctx.Deadline()
+	return g.admitLogin(r, until, a, token, profile)
 }
 
 // readProfile reads the profile where it is wanted and granted. Where no page
@@ -369,13 +370,13 @@ func (g *Gate) classifyError(app App, err error) exchangeResult {
 }
 
 // admitLogin asks who follows, if it should, and the site, and makes the session.
-// ctx has what is left of the sign-in's time for WeChat.
-func (g *Gate) admitLogin(ctx context.Context, r *http.Request, a attempt, token wechat.Token, profile *wechat.Profile) exchangeResult {
+// WeChat is asked until then at most.
+func (g *Gate) admitLogin(r *http.Request, until time.Time, a attempt, token wechat.Token, profile *wechat.Profile) exchangeResult {
 	s := newSession(a.appID, token)
 	if profile != nil {
 		s = s.withProfile(*profile, profileFromWeChat)
 	}
-	follower := g.askFollower(ctx, r, &s)
+	follower := g.askFollower(r, until, &s)
 	login := &Login{
 		User:     s.user,
 		Follower: follower,

@@ -458,7 +458,7 @@ func (g *Gate) signInPerson(v *visit, a attempt, p person) {
 	if p.scan {
 		token.Scope = wechat.ScopeBase
 	}
-	result := g.admitLogin(v.r.Context(), v.r, a, token, nil)
+	result := g.admitLogin(v.r, time.Now().Add(wechat.Timeout), a, token, nil)
 	if result.err != nil {
 		g.attempts.drop(v.w, a.state)
 		g.fail(v.w, v.r, failure{err: result.err, target: a.target, attrs: a.attrs()})
