@@ -145,7 +145,7 @@ func ExampleGate_RequireUnionID() {
 	open(another.Client, site.URL+"/points")
 	// Output:
 	// 200 /points: Points of alice: true
-	// 401 /points: 需要你的微信昵称和头像
+	// 401 /points: 授权昵称和头像
 }
 
 // A page whose share card a script sets up. The handler signs the page that it is
