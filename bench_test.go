@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -93,6 +95,36 @@ func BenchmarkPublic(b *testing.B) {
 		b.Run(fmt.Sprintf("anonymous on a public page, patterns=%d", n), func(b *testing.B) {
 			serve(b, handler, apiRequest(fmt.Sprintf("/public/%d/x", n-1)), outcome{status: 204})
 		})
+	}
+}
+
+// BenchmarkTenants is the memory of 1,000 Gates in one process, each for a site of
+// its own: when they are new, and after a visitor has opened a page of each.
+func BenchmarkTenants(b *testing.B) {
+	const tenants = 1000
+	for b.Loop() {
+		gates := make([]http.Handler, tenants)
+		before := heapInUse()
+		for i := range gates {
+			g, err := wechatgate.New(wechatgate.Options{
+				BaseURL:         fmt.Sprintf("https://shop%d.example.com", i),
+				OfficialAccount: wechatgate.App{ID: fmt.Sprintf("wx%016d", i), Secret: "secret"},
+				SessionKeys:     [][]byte{fmt.Appendf(nil, "the session key of tenant number %d", i)},
+				Public:          []string{"GET /assets/", "GET /{$}"},
+				Logger:          slog.New(slog.DiscardHandler),
+				AskFollower:     true,
+				JSSDK:           true,
+			})
+			require.NoError(b, err)
+			gates[i] = g.Require(page204)
+		}
+		made := heapInUse()
+		for i := range gates {
+			gates[i].ServeHTTP(&nowhere{header: http.Header{}}, navigation("/members"))
+		}
+		b.ReportMetric(float64(made-before)/tenants, "B/gate")
+		b.ReportMetric(float64(heapInUse()-before)/tenants, "B/gate-visited")
+		runtime.KeepAlive(gates)
 	}
 }
 

@@ -107,15 +107,20 @@ func startFake(ctx context.Context) (*fake, error) {
 	}
 	server := wechattest.NewServer() //nolint:contextcheck // ends with close
 	server.Ask(wechattest.AskAlways)
+	server.Follow(wechattest.Person{Name: "alice"}) // and nobody else
 	target, err := url.Parse(server.URL)
 	if err != nil {
 		return nil, err
 	}
 	phone := newPhone(server)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /jweixin.js", serveJWeixin)
+	mux.HandleFunc("POST /wx-config", verifyConfig(server))
+	mux.Handle("/", &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
+	})
 	proxy := &http.Server{
-		Handler: phone.before(as(&httputil.ReverseProxy{
-			Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		})),
+		Handler:           phone.before(as(mux)),
 		ReadHeaderTimeout: 5 * time.Second,
 	}
 	go func() { _ = proxy.Serve(listener) }()
@@ -124,6 +129,7 @@ func startFake(ctx context.Context) (*fake, error) {
 
 func (f *fake) options(baseURL string) wechatgate.Options {
 	options := f.wechat.Options(baseURL)
+	f.wechat.RegisterJS(strings.TrimPrefix(baseURL, "http://"))
 	options.Endpoints.Open = f.url
 	options.Public = []string{"GET /as/{browser}"}
 	options.CodeSignIn = f.phone.pairWith(baseURL)

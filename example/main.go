@@ -62,7 +62,7 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 	defer func() { _ = listener.Close() }()
 
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	options, fakeURL := config.options, ""
+	options, fakeURL, jweixin := config.options, "", "https://res.wx.qq.com/open/js/jweixin-1.6.0.js"
 	var choices []disguise
 	if config.fake {
 		fake, err := startFake(ctx)
@@ -71,9 +71,14 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 		}
 		defer fake.close()
 		options, fakeURL, choices = fake.options(localURL(listener)), fake.url, disguises()
+		jweixin = fake.url + "/jweixin.js"
 	}
 	options.Public = append(options.Public, "GET /{$}", "GET /assets/")
 	options.Logger = log
+	if options.OfficialAccount.ID != "" {
+		options.AskFollower, options.JSSDK = true, true
+		options.OnLogin = noteFollower
+	}
 
 	gate, err := wechatgate.New(options)
 	if err != nil {
@@ -85,7 +90,7 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 		go checkConfig(ctx, gate, log)
 	}
 	announce(stdout, options, listener, fakeURL)
-	handler := newSite(gate, log, choices)
+	handler := newSite(gate, log, choices, jweixin)
 	if config.fake {
 		handler = as(handler)
 	}
