@@ -153,7 +153,7 @@ func (v *visit) say(words map[string]map[string]string, page, use string) string
 	return ""
 }
 
-// reads reads the page.
+// reads looks at what the page says.
 func (v *visit) reads(s stop, words map[string]map[string]string) {
 	v.t.Helper()
 	documents := v.shown()
