@@ -37,6 +37,9 @@ const (
 // not for long: allocations and bytes are counted, as they do not depend on the
 // machine.
 func TestWorstRequestsCostLittle(t *testing.T) {
+	if !countsCosts {
+		t.Skip("the same without the race detector")
+	}
 	var dearest costs
 	for _, variant := range []struct {
 		name   string

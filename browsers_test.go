@@ -170,7 +170,12 @@ func newVisitor(handler http.Handler, userAgent string) *visitor {
 
 // request is a person's navigation, with the cookies.
 func (v *visitor) request(method, target string) *http.Request {
-	r := httptest.NewRequest(method, target, nil)
+	return v.requestOf(method, target, "")
+}
+
+// requestOf is request with a body.
+func (v *visitor) requestOf(method, target, body string) *http.Request {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	r.Host = "shop.example.com"
 	r.Header = v.header.Clone()
 	if len(v.cookies) > 0 {

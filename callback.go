@@ -30,7 +30,7 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	v := g.visit(w, r)
 	held := g.attemptsOf(v)
-	a, err := held.find(query.state)
+	a, err := held.findReturn(query.state)
 	step := decideReturn(returnFacts{
 		denied:   query.denied,
 		again:    query.again,
@@ -178,7 +178,7 @@ func (g *Gate) finish(v *visit, a attempt, code string) {
 	f := failure{err: result.err, target: a.target, attrs: a.attrs()}
 	f.again = g.again(a)
 	if a.scan && result.err != nil && result.err.Reason == ReasonCode {
-		f.words = "code-limit"
+		f.words = wordsCodeLimit
 	}
 	switch decideOutcome(result, a.restarts, v.signedIn, a.scan) {
 	case outcomeTarget:
@@ -198,8 +198,8 @@ func (g *Gate) finish(v *visit, a attempt, code string) {
 	}
 }
 
-// again is where trying once more leads: for a phone that has scanned, to the
-// address that it scanned.
+// again is where trying once more leads: for a phone, to the address that it
+// scanned.
 func (g *Gate) again(a attempt) string {
 	if a.scan {
 		return g.targets.Location(a.target)
@@ -233,11 +233,14 @@ func (c handlerValues) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// completeSignIn writes the session, and reports whether it could.
-func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) bool {
+// completeSignIn writes the session.
+func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) {
 	if err := g.sessions.begin(v.w, &v.lookup, result.session); err != nil {
+		if a.flow == FlowCode {
+			g.attempts.drop(v.w, a.state) // its number is used up
+		}
 		g.fail(v.w, v.r, failure{err: newError(ReasonSession, err), target: a.target, attrs: a.attrs()})
-		return false
+		return
 	}
 	g.attempts.finish(v.w, a)
 	if v.cookies.Has(suffixSignedOut) {
@@ -247,7 +250,6 @@ func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) bool {
 		slog.String("flow", string(a.flow)),
 		slog.String("browser", string(ClassifyBrowser(v.r.UserAgent()))))...)
 	g.arriveAt(v.w, result.target)
-	return true
 }
 
 // restart begins the attempt anew, once.

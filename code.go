@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/wechatgate/wechatgate/internal/codes"
@@ -90,7 +91,7 @@ func (c CodeSignIn) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c
 type CodePage struct {
 	Number    string            // 8 digits, on PageCode
 	Code      string            // 6 digits, on PageCodeShown
-	TriesLeft int               // on PageCode; -1 before the first try
+	TriesLeft int               // on PageCode, after a wrong code; -1 otherwise
 	CodeURL   string            // where PageCode's form posts: "code", and what Hidden says
 	ScanURL   string            // what PageCode's QR code holds; empty without CodeSignIn.Scan
 	ChatName  string            // the account to which the number can be sent; empty without CodeSignIn.Chat
@@ -99,15 +100,25 @@ type CodePage struct {
 	Hidden    map[string]string // fields that the form has to carry
 }
 
+// Format writes neither number nor code, whatever the verb: pages are logged.
+func (c CodePage) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "wechatgate.CodePage") }
+
+// LogValue returns what Format writes.
+func (c CodePage) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
+
 const (
 	codeLifetime   = 5 * time.Minute
 	numberLifetime = attemptLifetime
-	maxCodes       = 5               // for one number
-	maxTries       = 5               // for one attempt
-	codeStoreTime  = 3 * time.Second // for one call
-	maxCodeForm    = 4 << 10
-	fieldState     = "state"
-	fieldCode      = "code"
+	maxCodes       = 5 // for one number
+	maxTries       = 5 // for one attempt
+	maxDraws       = 8 // of a code, until one is free
+	// countLifetime is how long tries and used numbers are remembered: as long as
+	// an attempt can live where the clocks of two machines differ.
+	countLifetime = attemptLifetime + seal.ClockSkew
+	codeStoreTime = 3 * time.Second // for one call
+	maxCodeForm   = 4 << 10
+	fieldState    = "state"
+	fieldCode     = "code"
 )
 
 var (
@@ -116,6 +127,7 @@ var (
 	errNoTriesLeft  = errors.New("five codes were tried")
 	errForeignForm  = errors.New("a page of another site posted the code")
 	errCodeStore    = errors.New("the CodeStore is unavailable")
+	errNoFreeCode   = errors.New("eight codes in a row were there already: the CodeStore adds nothing")
 	errNoCodeSignIn = errors.New("wechatgate: CodeFor needs Options.CodeSignIn, and the AppID of its Chat or of OfficialAccount")
 	errCodeOpenID   = errors.New("wechatgate: CodeFor: an openid has 1 to 64 letters, digits, hyphens and underscores")
 )
@@ -137,13 +149,14 @@ type person struct {
 
 // mint makes a code for a number, and keeps it.
 func (b codeBook) mint(ctx context.Context, number string, p person) (code string, err error) {
-	if free, err := b.take1of(ctx, maxCodes, "slot", number); err != nil || free < 0 {
-		if err == nil {
-			err = errTooManyCodes
-		}
+	slot, err := b.takeSlot(ctx, maxCodes, numberLifetime, "slot", number)
+	if err != nil {
 		return "", err
 	}
-	for {
+	if slot < 0 {
+		return "", errTooManyCodes
+	}
+	for range maxDraws {
 		code = codes.NewCode()
 		key := b.keys("code", number, code)[0]
 		value, err := b.seal.Seal(key, p.encode())
@@ -151,10 +164,14 @@ func (b codeBook) mint(ctx context.Context, number string, p person) (code strin
 			return "", err
 		}
 		added, err := b.add(ctx, key, []byte(value), codeLifetime)
-		if err != nil || added {
-			return code, err
+		if err != nil {
+			return "", err
+		}
+		if added {
+			return code, nil
 		}
 	}
+	return "", fmt.Errorf("%w: %w", errCodeStore, errNoFreeCode)
 }
 
 // take returns whom a code stands for, once.
@@ -178,7 +195,7 @@ func (b codeBook) take(ctx context.Context, number, code string) (p person, ok b
 // try counts a try of an attempt, and returns how many are left, or -1 where this
 // one is too many.
 func (b codeBook) try(ctx context.Context, state string) (left int, err error) {
-	slot, err := b.take1of(ctx, maxTries, "try", state)
+	slot, err := b.takeSlot(ctx, maxTries, countLifetime, "try", state)
 	if err != nil || slot < 0 {
 		return -1, err
 	}
@@ -187,13 +204,14 @@ func (b codeBook) try(ctx context.Context, state string) (left int, err error) {
 
 // use marks a number as used, and reports whether it was not.
 func (b codeBook) use(ctx context.Context, number string) (first bool, err error) {
-	return b.add(ctx, b.keys("used", number)[0], nil, numberLifetime)
+	return b.add(ctx, b.keys("used", number)[0], nil, countLifetime)
 }
 
-// take1of takes the first free one of so many slots and returns which, or -1.
-func (b codeBook) take1of(ctx context.Context, slots int, parts ...string) (int, error) {
+// takeSlot takes the first free one of so many slots for a time, and returns
+// which, or -1 where none is free.
+func (b codeBook) takeSlot(ctx context.Context, slots int, lifetime time.Duration, parts ...string) (int, error) {
 	for i := range slots {
-		added, err := b.add(ctx, b.keys(append(parts, strconv.Itoa(i))...)[0], nil, numberLifetime)
+		added, err := b.add(ctx, b.keys(append(parts, strconv.Itoa(i))...)[0], nil, lifetime)
 		if err != nil {
 			return -1, err
 		}
@@ -215,46 +233,43 @@ func (b codeBook) keys(parts ...string) []string {
 }
 
 func (b codeBook) add(ctx context.Context, key string, value []byte, ttl time.Duration) (added bool, err error) {
-	err = inTime(ctx, "CodeStore.Add", func(ctx context.Context) error {
-		var err error
-		added, err = b.store.Add(ctx, key, value, ttl)
-		return err
+	return inTime(ctx, "CodeStore.Add", func(ctx context.Context) (bool, error) {
+		return b.store.Add(ctx, key, value, ttl)
 	})
-	return added && err == nil, err
 }
 
 func (b codeBook) remove(ctx context.Context, key string) (value []byte, err error) {
-	err = inTime(ctx, "CodeStore.Take", func(ctx context.Context) error {
-		var err error
-		value, err = b.store.Take(ctx, key)
-		return err
+	return inTime(ctx, "CodeStore.Take", func(ctx context.Context) ([]byte, error) {
+		return b.store.Take(ctx, key)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return value, nil
 }
 
 // inTime waits for a call of a CodeStore for 3 seconds, whether it listens to its
-// context or not. The error holds nothing of the call: it may name a key.
-func inTime(ctx context.Context, what string, call func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), codeStoreTime)
+// context or not. What a call returns with an error, or too late, counts for
+// nothing.
+func inTime[T any](ctx context.Context, what string, call func(context.Context) (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	ctx, cancel := context.WithTimeout(ctx, codeStoreTime)
 	defer cancel()
-	done := make(chan error, 1)
+	done := make(chan result, 1)
 	go func() {
-		err := errors.New(what + " ended its goroutine")
-		defer func() { done <- err }()
-		defer contain.Panic(what, &err)
-		err = call(ctx)
+		got := result{err: errors.New(what + " ended its goroutine")}
+		defer func() { done <- got }()
+		defer contain.Panic(what, &got.err)
+		got.value, got.err = call(ctx)
 	}()
+	var nothing T
 	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("%w: %w", errCodeStore, err)
+	case got := <-done:
+		if got.err != nil {
+			return nothing, fmt.Errorf("%w: %w", errCodeStore, got.err)
 		}
-		return nil
+		return got.value, nil
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %s: %w", errCodeStore, what, ctx.Err())
+		return nothing, fmt.Errorf("%w: %s: %w", errCodeStore, what, ctx.Err())
 	}
 }
 
@@ -301,7 +316,7 @@ type codePage struct {
 	status    int
 	triesLeft int
 	words     string
-	err       *Error
+	err       *Error // with reference
 	reference string
 }
 
@@ -363,15 +378,12 @@ func (g *Gate) codeForm(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, failure{err: newError(ReasonState, errForeignForm), target: "/"})
 		return
 	}
-	form := r.WithContext(r.Context()) // parsing changes a request
-	form.Body = http.MaxBytesReader(w, r.Body, maxCodeForm)
-	state, typed := form.PostFormValue(fieldState), form.PostFormValue(fieldCode)
-
 	v := g.visit(w, r)
 	if v.err != nil {
 		g.fail(w, r, failure{err: newError(ReasonSession, v.err), target: "/"})
 		return
 	}
+	state, typed := readCodeForm(w, r)
 	held := g.attemptsOf(v)
 	a, err := held.findCode(state)
 	switch step := decideCode(codeFacts{
@@ -385,12 +397,27 @@ func (g *Gate) codeForm(w http.ResponseWriter, r *http.Request) {
 	case codeNewNumber:
 		g.showCodePage(v, signInRequest{target: a.targetOr("/"), words: "new-number", newNumber: true})
 	case codeLoop:
-		g.fail(w, r, failure{err: newError(ReasonSession, &busyFor{errNoSessionStays, finishedLifetime}), target: a.target, attrs: a.attrs()})
+		g.failCode(v, a, newError(ReasonSession, &busyFor{errNoSessionStays, finishedLifetime}))
 	case codeMalformed:
 		g.writeCodePage(v, a, codePage{status: http.StatusUnauthorized, triesLeft: -1, words: "not-a-code"})
 	case codeTry:
-		g.tryCode(v, a, typed)
+		g.tryCode(v, a, typed) //nolint:contextcheck // its calls do not end with the visitor
 	}
+}
+
+// readCodeForm reads the form alone: a query of a megabyte costs nothing, and what
+// does not fit is no form of ours.
+func readCodeForm(w http.ResponseWriter, r *http.Request) (state, typed string) {
+	form, address := r.WithContext(r.Context()), *r.URL // parsing changes a request
+	address.RawQuery = ""
+	form.URL = &address
+	form.Body = http.MaxBytesReader(w, r.Body, maxCodeForm)
+	return form.PostFormValue(fieldState), form.PostFormValue(fieldCode)
+}
+
+// failCode is fail for a page with a number: trying again leads to one.
+func (g *Gate) failCode(v *visit, a attempt, err *Error) {
+	g.fail(v.w, v.r, failure{err: err, target: a.target, again: g.signInURL(a.target, "flow="+string(FlowCode)), attrs: a.attrs()})
 }
 
 func isCode(typed string) bool {
@@ -399,55 +426,59 @@ func isCode(typed string) bool {
 }
 
 // tryCode counts the try first, then looks for the code, and then for the number:
-// two codes of one number sign in once.
+// two codes of one number sign in once. A visitor who leaves meanwhile does not
+// end it halfway, with the code gone.
 func (g *Gate) tryCode(v *visit, a attempt, typed string) {
-	ctx, unavailable := v.r.Context(), func(err error) {
-		g.fail(v.w, v.r, failure{err: newError(ReasonSession, err), target: a.target, attrs: a.attrs()})
-	}
+	var over atomic.Bool
+	defer over.Store(true)
+	ctx := handlerValues{context.WithoutCancel(v.r.Context()), &over}
 	code, _ := codes.ParseCode(typed)
 	left, err := g.codes.try(ctx, a.state)
 	if err != nil {
-		unavailable(err)
+		g.failCode(v, a, newError(ReasonSession, err))
 		return
 	}
-	p, ok, err := person{}, false, error(nil)
-	if left >= 0 {
-		p, ok, err = g.codes.take(ctx, a.number, code)
+	if left < 0 {
+		g.noTriesLeft(v, a)
+		return
 	}
-	switch {
-	case err != nil:
-		unavailable(err)
+	p, ok, err := g.codes.take(ctx, a.number, code)
+	if err != nil {
+		g.failCode(v, a, newError(ReasonSession, err))
 		return
-	case left <= 0 && !ok:
-		g.attempts.drop(v.w, a.state)
-		g.fail(v.w, v.r, failure{err: newError(ReasonCode, errNoTriesLeft), target: a.target, again: g.signInURL(a.target, "flow="+string(FlowCode)), attrs: a.attrs()})
-		return
-	case !ok || !g.knowsApp(p.appID):
+	}
+	if !ok || !g.knowsApp(p.appID) {
 		g.wrongCode(v, a, left)
 		return
 	}
 	first, err := g.codes.use(ctx, a.number)
-	if err != nil {
-		unavailable(err)
-		return
-	}
-	if !first {
-		if v.signedIn {
-			g.arriveAt(v.w, a.target)
-			return
-		}
+	switch {
+	case err != nil:
+		g.failCode(v, a, newError(ReasonSession, err))
+	case first:
+		g.signInPerson(v, a, p)
+	case v.signedIn:
+		g.arriveAt(v.w, a.target)
+	default:
 		g.attempts.drop(v.w, a.state)
 		v.held = v.held.without(a.state)
 		g.showCodePage(v, signInRequest{target: a.target, words: "new-number", newNumber: true})
-		return
 	}
-	g.signInPerson(v, a, p)
 }
 
 func (g *Gate) wrongCode(v *visit, a attempt, left int) {
-	err := newError(ReasonCode, errWrongCode)
-	g.record(v.r, slog.LevelInfo, "sign-in failed", append(errorAttrs(err), a.attrs()...)...)
-	g.writeCodePage(v, a, codePage{status: err.Status, triesLeft: left, words: "code", err: err})
+	if left == 0 {
+		g.noTriesLeft(v, a)
+		return
+	}
+	err, reference := newError(ReasonCode, errWrongCode), newReference()
+	g.record(v.r, slog.LevelInfo, "sign-in failed", append(errorAttrs(err), append(a.attrs(), slog.String("reference", reference), slog.String("browser", string(ClassifyBrowser(v.r.UserAgent()))))...)...)
+	g.writeCodePage(v, a, codePage{status: err.Status, triesLeft: left, words: "code", err: err, reference: reference})
+}
+
+func (g *Gate) noTriesLeft(v *visit, a attempt) {
+	g.attempts.drop(v.w, a.state)
+	g.failCode(v, a, newError(ReasonCode, errNoTriesLeft))
 }
 
 // signInPerson asks the site and begins the session of the person whom a code
@@ -461,12 +492,10 @@ func (g *Gate) signInPerson(v *visit, a attempt, p person) {
 	result := g.admitLogin(v.r, a, token, nil)
 	if result.err != nil {
 		g.attempts.drop(v.w, a.state)
-		g.fail(v.w, v.r, failure{err: result.err, target: a.target, attrs: a.attrs()})
+		g.failCode(v, a, result.err)
 		return
 	}
-	if !g.completeSignIn(v, a, result) {
-		g.attempts.drop(v.w, a.state)
-	}
+	g.completeSignIn(v, a, result)
 }
 
 // knowsApp reports whether sessions of that app count.
@@ -552,8 +581,8 @@ func (g *Gate) showCode(v *visit, a attempt, code string) {
 //
 // Call it for messages that WeChat wrote, which package push makes sure of, and
 // for each once. The reply is in Chinese, as WeChat's are. An error means that the
-// CodeStore is unavailable, or names the argument that is wrong; it holds neither
-// openid nor number.
+// CodeStore is unavailable or that ctx has ended, or names the argument that is
+// wrong; it holds neither openid nor number.
 func (g *Gate) CodeFor(ctx context.Context, appID, openID, text string) (reply string, mine bool, err error) {
 	if !g.have.code() || appID == "" || appID != g.options.CodeSignIn.Chat.AppID && appID != g.options.OfficialAccount.ID {
 		return "", false, errNoCodeSignIn
@@ -602,6 +631,7 @@ func (g *Gate) newChatServer() *push.Handler {
 		OnMessage: func(ctx context.Context, m push.Message) (string, error) {
 			if m.Type == "text" {
 				if reply, mine, err := g.CodeFor(ctx, chat.AppID, m.FromUser, m.Content); mine {
+					g.noteUnsent(ctx, err)
 					return reply, err
 				}
 			}
@@ -611,6 +641,17 @@ func (g *Gate) newChatServer() *push.Handler {
 			return chat.OnMessage(ctx, m)
 		},
 	}
+}
+
+// noteUnsent writes the record of a person who waits for a code in vain: package
+// push knows no more than that there was an error.
+func (g *Gate) noteUnsent(ctx context.Context, err error) {
+	var failed *Error
+	if !errors.As(err, &failed) {
+		return
+	}
+	g.options.Logger.LogAttrs(ctx, slog.LevelError, "wechatgate: code not sent",
+		append([]slog.Attr{slog.String("event", "code not sent"), slog.String("app_id", g.options.CodeSignIn.Chat.AppID)}, errorAttrs(failed)...)...)
 }
 
 // messages is the address of the chat's server.

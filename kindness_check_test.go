@@ -31,6 +31,8 @@ type network struct {
 func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	address := r.URL.Scheme + "://" + r.URL.Host + r.URL.Path
 	switch {
+	case len(n.asked) == 10:
+		return nil, errors.New("asked too often")
 	case strings.HasPrefix(address, shopURL+"/"):
 		n.asked = append(n.asked, address)
 		return n.site(r)
@@ -191,7 +193,7 @@ func TestCheckConfigNamesEveryMistake(t *testing.T) {
 	o.HTTPClient = &http.Client{Transport: n}
 	err := newGate(t, o).CheckConfig(t.Context())
 	var fields []string
-	for _, line := range strings.Split(err.Error(), "\n") {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
 		field, _, _ := strings.Cut(strings.TrimPrefix(line, "wechatgate: Options."), ":")
 		fields = append(fields, field)
 	}

@@ -7,6 +7,7 @@ import (
 	"html"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -99,9 +100,7 @@ func (s *shop) guest(t *testing.T, userAgent string) *guest {
 // comes from a page of the same site.
 func (g *guest) ask(method, target string, header map[string]string, body string) *httptest.ResponseRecorder {
 	g.t.Helper()
-	r := g.request(method, target)
-	r.Body = io.NopCloser(strings.NewReader(body))
-	r.ContentLength = int64(len(body))
+	r := g.requestOf(method, target, body)
 	if method == http.MethodPost {
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 		r.Header.Set("Origin", shopURL)
@@ -280,9 +279,7 @@ func TestNothingTypedIsLost(t *testing.T) {
 				s.handler = s.gate.RequireProfile(shopPage)
 			}
 			h := header{"Referer": form}
-			for name, value := range row.header {
-				h[name] = value
-			}
+			maps.Copy(h, row.header)
 			before := len(g.cookies)
 			w := g.ask(http.MethodPost, "/order/new?copy=%2f&x=a+b", h, row.body)
 			if row.next == "" {
@@ -893,7 +890,7 @@ func TestMountPathThatIsNotStripped(t *testing.T) {
 			_, w := g.follow("/shop/page")
 			assert.Equal(t, http.StatusInternalServerError, w.Code, "a page, not a loop")
 			assert.Equal(t, "Sign-in is unavailable", title(w))
-			assert.Len(t, s.log.lines("level=ERROR"), 1+i/2, "at most one record a minute")
+			require.Len(t, s.log.lines("level=ERROR"), 1+i/2, "at most one record a minute")
 			time.Sleep(40 * time.Second)
 		}
 		record := s.log.lines("level=ERROR")[0]
@@ -930,7 +927,7 @@ func TestWrongHostIsNamedInTheLog(t *testing.T) {
 					assert.Equal(t, http.StatusForbidden, w.Code)
 					assert.Contains(t, w.Body.String(), "You opened an address that this site does not sign in at.")
 					assert.Equal(t, shopURL+"/wechat/login?return_to=%2F", link(t, w.Body.String(), `class="button"`))
-					assert.Len(t, s.log.lines("level=ERROR"), 1+i/2, "at most one record a minute")
+					require.Len(t, s.log.lines("level=ERROR"), 1+i/2, "at most one record a minute")
 					time.Sleep(40 * time.Second)
 				}
 				record := s.log.lines("level=ERROR")[0]

@@ -24,8 +24,9 @@ import (
 // prints, logs and marshals without the secret.
 type App = wechat.App
 
-// Options configures a [Gate]. BaseURL, one app and one session key are required;
-// the zero value of everything else is a good default.
+// Options configures a [Gate]. BaseURL, one app, or the chat of CodeSignIn, and
+// one session key are required; the zero value of everything else is a good
+// default.
 //
 // [New] copies what it needs. Functions in Options are called by many
 // goroutines at once.
@@ -56,7 +57,7 @@ type Options struct {
 	SessionKeys [][]byte
 
 	// Prefix is where the gate's own pages are: login, callback, logout,
-	// signed-out, user, resend and check. It begins and ends with a slash.
+	// signed-out, user, resend, check, js-config, code and messages. It begins and ends with a slash.
 	// Default "/wechat/".
 	Prefix string
 
@@ -133,8 +134,8 @@ type Options struct {
 	CheckSession func(*http.Request, User) error
 
 	// Flow chooses how a visitor signs in. Nil, or FlowDefault as its answer,
-	// means: silently inside WeChat, by QR code on a computer, and on a
-	// phone's other browsers by a page that says to open WeChat.
+	// means: silently inside WeChat, by QR code on a computer, and elsewhere by
+	// a code, with CodeSignIn, or else by a page that says to open WeChat.
 	Flow func(*http.Request, Browser) Flow
 
 	// Page replaces the gate's pages. It writes the response with p.Status;
@@ -438,9 +439,13 @@ func (o Options) validateCodes() error {
 		fail("Scan", "needs OfficialAccount, a verified service account: the phone that scans signs in with it. Other accounts have Chat")
 	}
 	chat := o.CodeSignIn.Chat
+	if o.CodeSignIn.Codes != nil && !o.CodeSignIn.Scan && !chat.isSet() {
+		fail("Codes", "needs Scan or Chat: it keeps their codes")
+	}
 	if !chat.isSet() {
 		return errors.Join(errs...)
 	}
+	before := len(errs)
 	switch {
 	case chat.AppID == "":
 		fail("Chat.AppID", "is required: the AppID of the account whose chat it is")
@@ -451,10 +456,11 @@ func (o Options) validateCodes() error {
 	case chat.AppID == o.Website.ID:
 		fail("Chat.AppID", "is Website's: a website app has no chat")
 	}
+	goodAppID := len(errs) == before
 	if chat.QRImage != "" && !isLocalPath(chat.QRImage) && !hasScheme(chat.QRImage, "https") {
 		fail("Chat.QRImage", `want an https address, or a path of this site below BaseURL, like "/qr.jpg"`)
 	}
-	switch server := (push.Handler{AppID: "wx0", Token: chat.Token, EncodingAESKey: chat.EncodingAESKey, OldEncodingAESKey: chat.OldEncodingAESKey}); {
+	switch {
 	case chat.Token == "" && chat.EncodingAESKey == "" && chat.OldEncodingAESKey == "":
 		if chat.OnMessage != nil {
 			fail("Chat.OnMessage", "needs Token and EncodingAESKey: without them no message comes here")
@@ -464,11 +470,28 @@ func (o Options) validateCodes() error {
 	case chat.EncodingAESKey == "":
 		fail("Chat.EncodingAESKey", "is missing: 消息加解密密钥 of the console's 服务器配置, 43 letters and digits")
 	default:
-		if err := server.Validate(); err != nil {
-			fail("Chat", err.Error())
-		}
+		o.validateChatServer(func(field, problem string) {
+			if field != "AppID" || goodAppID { // else it is named already
+				fail("Chat."+field, problem)
+			}
+		})
 	}
 	return errors.Join(errs...)
+}
+
+// validateChatServer names what package push would refuse, by its fields' names,
+// which are Chat's, too.
+func (o Options) validateChatServer(fail func(field, problem string)) {
+	chat := o.CodeSignIn.Chat
+	server := push.Handler{AppID: chat.AppID, Token: chat.Token, EncodingAESKey: chat.EncodingAESKey, OldEncodingAESKey: chat.OldEncodingAESKey}
+	var all interface{ Unwrap() []error }
+	if !errors.As(server.Validate(), &all) {
+		return
+	}
+	for _, problem := range all.Unwrap() {
+		field, text, _ := strings.Cut(strings.TrimPrefix(problem.Error(), "push: Handler."), ": ")
+		fail(field, text)
+	}
 }
 
 // validateSite refuses addresses that would not be a link or a picture.

@@ -207,8 +207,6 @@ type checkAnswer struct {
 	Unstripped bool   `json:"unstripped,omitempty"` // the mount path stands in the path that arrived
 }
 
-const nonceLength = 32
-
 // answerCheck proves to CheckConfig that an address leads to this gate. Whoever
 // asks learns nothing but that.
 func (g *Gate) answerCheck(w http.ResponseWriter, r *http.Request, unstripped bool) {

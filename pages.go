@@ -2,6 +2,8 @@ package wechatgate
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -52,8 +54,8 @@ type Page struct {
 	// FrameURL is WeChat's QR frame on PageSignIn, 300 × 400 pixels. Give the
 	// iframe sandbox="allow-scripts allow-same-origin allow-top-navigation".
 	FrameURL string
-	// PageURL is the address to open in WeChat, on PageOpenInWeChat. On PageError
-	// with ReasonUnsupported it is the address to open in another browser.
+	// PageURL is the address to open in WeChat, on PageOpenInWeChat and PageCode,
+	// or, on PageError for ReasonUnsupported, in another browser.
 	PageURL string
 	// Reference stands on the page and in the log record of a failure, so that
 	// a visitor's complaint can be found there. Empty where nothing failed.
@@ -66,6 +68,15 @@ type Page struct {
 
 	CodePage // of PageCode and PageCodeShown
 }
+
+// Format writes name, status and reference, whatever the verb: other fields hold
+// codes, numbers and states.
+func (p Page) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "wechatgate.Page(%s, %d, reference %q)", p.Name, p.Status, p.Reference)
+}
+
+// LogValue returns what Format writes.
+func (p Page) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(p)) }
 
 // ServeHTTP writes the built-in page, with its status and
 // Content-Security-Policy. r has to be the request that Options.Page was called

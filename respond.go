@@ -23,11 +23,14 @@ type failure struct {
 	attrs  []slog.Attr
 }
 
+// wordsCodeLimit are for a phone that has had five codes for one number.
+const wordsCodeLimit = "code-limit"
+
 // fail answers with the page that goes with the error, and writes the one record
 // that an operator can find by the reference on the page.
 func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 	setOwnHeaders(w.Header())
-	reference := rand.Text()[:8]
+	reference := newReference()
 	attrs := append(errorAttrs(f.err), slog.String("reference", reference), slog.String("browser", string(ClassifyBrowser(r.UserAgent()))))
 	if section := troubleshooting(f.err); section != "" {
 		attrs = append(attrs, slog.String("docs", docsTroubleshooting+section))
@@ -61,12 +64,18 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 	case ReasonUpstream:
 		p.SignInURL = g.targets.Location(g.targets.OfRequest(r))
 	}
+	if f.words == wordsCodeLimit {
+		p.SignInURL = "" // the same number gets no more codes
+	}
 	var refused *refusal
 	if errors.As(f.err, &refused) {
 		p.Message = refused.message
 	}
 	g.showPageWith(w, r, p, f.words)
 }
+
+// newReference returns what a page and its log record have in common.
+func newReference() string { return rand.Text()[:8] }
 
 // busyFor is an error that ends by itself.
 type busyFor struct {

@@ -149,6 +149,16 @@ func (h heldAttempts) find(state string) (attempt, error) {
 	return attempt{}, err
 }
 
+// findReturn returns the attempt of a visitor who comes back from WeChat. That of a
+// page with a number never went there.
+func (h heldAttempts) findReturn(state string) (attempt, error) {
+	a, err := h.find(state)
+	if a.flow == FlowCode {
+		return attempt{}, errNoAttempt
+	}
+	return a, err
+}
+
 // findCode returns the attempt of a page with a number. Of one that has expired,
 // the target is still known.
 func (h heldAttempts) findCode(state string) (attempt, error) {

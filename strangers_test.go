@@ -590,6 +590,7 @@ func TestContextOfOnLogin(t *testing.T) {
 					assert.Equal(t, row.leaves, time.Since(start), "nobody waits for a visitor who has left")
 				}
 				pass(time.Minute)
+				synctest.Wait()
 				assert.Equal(t, row.want, got)
 			})
 		})

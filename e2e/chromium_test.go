@@ -34,7 +34,10 @@ type device struct {
 }
 
 func computer() device {
-	return device{width: 1280, height: 800, language: "en"}
+	return device{
+		width: 1280, height: 800, language: "en",
+		userAgent: "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36",
+	}
 }
 
 // phoneInWeChat has no Language/ in its User-Agent: language decides.
@@ -85,31 +88,42 @@ type document struct {
 	status int
 }
 
-// openChromium starts a Chromium with a profile of its own, and without cookies.
-func openChromium(t *testing.T, d device) *tab {
+// lookPath returns the first of some names that is a program. Where there is none
+// the test is skipped, except in CI.
+func lookPath(t *testing.T, names ...string) (program string) {
 	t.Helper()
-	program, err := exec.LookPath("chromium")
-	if err != nil && os.Getenv("CI") != "true" {
-		t.Skip("chromium is not on PATH")
+	for _, name := range names {
+		if program, err := exec.LookPath(name); err == nil {
+			return program
+		}
 	}
-	require.NoError(t, err, "CI needs chromium")
+	if os.Getenv("CI") != "true" {
+		t.Skip(names[0] + " is not on PATH")
+	}
+	require.Fail(t, "CI needs "+names[0])
+	return ""
+}
 
+// openChromium starts a Chromium with a profile of its own, and without cookies.
+func openChromium(t *testing.T, d device, more ...chromedp.ExecAllocatorOption) *tab {
+	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program),
+		chromedp.ExecPath(lookPath(t, "chromium")),
 		chromedp.NoSandbox, // it cannot be had as root
 		chromedp.DisableGPU,
 		chromedp.IgnoreCertErrors, // those of tests are their own
 		chromedp.WindowSize(int(d.width), int(d.height)),
 		chromedp.Flag("accept-lang", d.language),
 		chromedp.Flag("disable-component-update", true),
-		// Back asks the server again, and chromedp waits for that.
-		chromedp.Flag("disable-features", "Translate,BackForwardCache"),
+		// Back asks the server again, and chromedp waits for that. Nor does this
+		// Chromium try https first, by itself.
+		chromedp.Flag("disable-features", "Translate,BackForwardCache,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable"),
 		chromedp.Flag("disable-quic", true),
 	)
 	if d.userAgent != "" {
 		options = append(options, chromedp.UserAgent(d.userAgent))
 	}
-	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, stop := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	t.Cleanup(stop)
 	return newTab(ctx, t, d)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,56 +71,82 @@ func TestExampleInsideWeChat(t *testing.T) {
 	tab.screenshot("4-profile")
 }
 
-// startExample builds the program in example/ and starts it as somebody would
-// who has set nothing. It returns where the program says it is.
+// startExample starts the example as somebody would who has set nothing. It
+// returns where the program says it is.
 func startExample(t *testing.T) (baseURL string) {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "example")
+	env := slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "WECHATGATE_") })
+	example := &process{}
+	example.start(t, exec.Command(buildExample(t)), append(env, "WECHATGATE_EXAMPLE_ADDR=localhost:0"), "Open       ")
+	return example.address
+}
+
+func buildExample(t *testing.T) (program string) {
+	t.Helper()
+	program = filepath.Join(t.TempDir(), "example")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./example")
 	build.Dir = ".."
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", output)
+	return program
+}
 
-	example := exec.Command(program) // the cleanup ends it by a signal, not a context by killing
-	for _, variable := range os.Environ() {
-		if !strings.HasPrefix(variable, "WECHATGATE_") {
-			example.Env = append(example.Env, variable)
-		}
-	}
-	example.Env = append(example.Env, "WECHATGATE_EXAMPLE_ADDR=localhost:0")
+// process is a program that runs until its test ends.
+type process struct {
+	address string // as it says itself
+	command *exec.Cmd
+	ended   chan struct{}
+	killed  bool
+}
+
+// start starts a program and, with a prefix, waits until a line of its output has
+// that before its address. At the end of the test an interrupt has to end it in
+// peace.
+func (p *process) start(t *testing.T, command *exec.Cmd, env []string, prefix string) {
+	t.Helper()
+	p.command, p.ended = command, make(chan struct{})
 	var log bytes.Buffer
-	example.Stderr = &log
-	stdout, err := example.StdoutPipe()
+	command.Env, command.Stderr = env, &log
+	stdout, err := command.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, example.Start())
-	ended := make(chan error, 1)
+	require.NoError(t, command.Start())
 	t.Cleanup(func() {
-		assert.NoError(t, example.Process.Signal(os.Interrupt))
-		select {
-		case err := <-ended:
-			assert.NoError(t, err, "Ctrl-C ends the example in peace")
-		case <-time.After(patience):
-			_ = example.Process.Kill()
-			t.Error("the example does not end on Ctrl-C")
-		}
+		p.end(t)
 		if t.Failed() {
-			t.Logf("the example's log:\n%s", log.String())
+			t.Logf("the log of %s at %s:\n%s", filepath.Base(command.Path), p.address, log.String())
 		}
 	})
-
 	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		if address, found := strings.CutPrefix(lines.Text(), "Open "); found {
-			baseURL = strings.TrimSpace(address)
-			break
+	for prefix != "" && p.address == "" && lines.Scan() {
+		if rest, found := strings.CutPrefix(lines.Text(), prefix); found {
+			p.address, _, _ = strings.Cut(rest, " ")
 		}
 	}
 	go func() {
 		_, _ = io.Copy(io.Discard, stdout)
-		ended <- example.Wait()
+		_ = command.Wait()
+		close(p.ended)
 	}()
-	require.NotEmpty(t, baseURL, "the example says what to open")
-	return baseURL
+	require.True(t, prefix == "" || p.address != "", "the program says where it listens")
+}
+
+// end interrupts the program, and returns when it has ended.
+func (p *process) end(t *testing.T) {
+	t.Helper()
+	_ = p.command.Process.Signal(os.Interrupt) // it may have ended
+	select {
+	case <-p.ended:
+		assert.True(t, p.killed || p.command.ProcessState.Success(), "%s ends in peace", filepath.Base(p.command.Path))
+	case <-time.After(patience):
+		p.kill()
+		t.Errorf("%s does not end", filepath.Base(p.command.Path))
+	}
+}
+
+func (p *process) kill() {
+	p.killed = true
+	_ = p.command.Process.Kill()
+	<-p.ended
 }
 
 // assertIsPerson reads the list of who is signed in: its appid is another one in

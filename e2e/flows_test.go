@@ -78,7 +78,7 @@ func TestBackAfterSignIn(t *testing.T) {
 // sign-in is in the history.
 func TestBackAfterSilentSignIn(t *testing.T) {
 	site := startSite(t, nil)
-	elsewhere := startElsewhere(t, site.url+"/one")
+	elsewhere := startElsewhere(t, `<a href="`+site.url+`/one">A link</a>`)
 	tab := openChromium(t, phoneInWeChat())
 	tab.open(elsewhere, "a")
 	tab.click("a", onPage("/one"))

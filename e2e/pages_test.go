@@ -20,7 +20,7 @@ func TestCopyButton(t *testing.T) {
 		refusing    = `navigator.clipboard.writeText = () => Promise.reject(new Error("no"));`
 		noCommand   = `document.execCommand = () => false;`
 	)
-	words := readWords(t, "en")["open-in-wechat"]
+	words := readWords(t, "en")["shared"]
 	for _, test := range []struct {
 		name, script string
 		copied       bool
@@ -32,7 +32,7 @@ func TestCopyButton(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			site := startSite(t, nil)
-			tab := openChromium(t, screen{"phone", "en"}.deviceOf(false))
+			tab := openChromium(t, screen{device: "phone", language: "en"}.deviceOf(false))
 			tab.mayReadClipboard()
 			tab.beforeScripts(test.script)
 			tab.open(site.url+"/one?x=%2F&y=1#two", "#copy")
@@ -45,7 +45,7 @@ func TestCopyButton(t *testing.T) {
 				assert.Equal(t, site.url+"/one?x=%2F&y=1", read())
 				assert.Equal(t, "copy", tab.eval("document.activeElement.id"), "the focus stays where it was")
 			} else {
-				assert.Equal(t, words["failed"], tab.text("#copied"))
+				assert.Equal(t, words["copy-failed"], tab.text("#copied"))
 				assert.Equal(t, before, read())
 				assert.Equal(t, site.url+"/one?x=%2F&y=1", tab.eval("getSelection().toString()"), "selected, for people to copy it")
 			}
@@ -58,7 +58,7 @@ func TestCopyButton(t *testing.T) {
 func TestQRCodeForASecondDevice(t *testing.T) {
 	site := startSite(t, nil)
 	site.wechat.Ask(wechattest.AskAlways)
-	tab := openChromium(t, screen{"phone", "en"}.deviceOf(false))
+	tab := openChromium(t, screen{device: "phone", language: "en"}.deviceOf(false))
 	other := tab.incognito(t, phoneInWeChat())
 
 	tab.open(site.url+"/one?x=1", "#copy")
@@ -85,7 +85,8 @@ func TestExpiredQRCode(t *testing.T) {
 	tab.eval("advance(60)")
 	tab.wait("#expired")
 	assert.Equal(t, "false", tab.eval(`String(document.querySelector("iframe") !== null)`), "nobody scans what does not work")
-	assert.Equal(t, words["title"]+"\n\n"+words["expired"]+"\n\n"+words["button"], tab.text("main"), "nothing asks to scan")
+	assert.Equal(t, words["expired"], tab.text("#expired p"))
+	assert.NotContains(t, tab.text("main"), words["what"], "nothing asks to scan")
 
 	tab.click("#expired .button", "iframe")
 	assert.NotEqual(t, first, tab.eval(`document.querySelector("iframe").src`), "another attempt")

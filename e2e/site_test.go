@@ -1,8 +1,9 @@
 package e2e_test
 
 import (
-	"fmt"
 	"html/template"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +21,7 @@ import (
 type site struct {
 	url    string
 	wechat *wechattest.Server
+	gate   *wechatgate.Gate
 }
 
 // startSite starts a site on plain http. change may alter the gate's options.
@@ -49,11 +51,19 @@ func start(t *testing.T, scheme string, serve func(*httptest.Server), change fun
 
 	s := site{url: scheme + "://localhost:" + port, wechat: fake}
 	options := fake.Options(s.url)
+	var records lockedBuffer
+	options.Logger = slog.New(slog.NewTextHandler(&records, nil))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the gate's log:\n%s", records.String())
+		}
+	})
 	if change != nil {
 		change(&options)
 	}
 	gate, err := wechatgate.New(options)
 	require.NoError(t, err)
+	s.gate = gate
 
 	server := httptest.NewUnstartedServer(handler(gate))
 	require.NoError(t, server.Listener.Close())
@@ -63,12 +73,12 @@ func start(t *testing.T, scheme string, serve func(*httptest.Server), change fun
 	return s
 }
 
-// startElsewhere starts another site, with a link.
-func startElsewhere(t *testing.T, link string) (baseURL string) {
+// startElsewhere starts another site, with a page of that content.
+func startElsewhere(t *testing.T, content string) (baseURL string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = fmt.Fprintf(w, `<!DOCTYPE html><title>Elsewhere</title><a href="%s">A link</a>`, link)
+		_, _ = io.WriteString(w, `<!DOCTYPE html><html lang="en"><title>Elsewhere</title>`+content)
 	}))
 	t.Cleanup(server.Close)
 	return server.URL
@@ -106,6 +116,34 @@ document.querySelector("main").dataset.route = location.hash;
 </script>
 </html>
 `))
+}
+
+// showForm is a page for everybody, with forms that go to a page for those who are
+// signed in.
+func showForm(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = io.WriteString(w, `<!DOCTYPE html>
+<html lang="zh-CN">
+<title>An order</title>
+<form id="typed" method="post" action="/form?x=%2F&amp;y=1">
+<textarea name="text"></textarea>
+<input type="checkbox" name="kind" value="红茶" checked>
+<input type="checkbox" name="kind" value="绿茶" checked>
+<input name="submit" value="not a button">
+<input name="a&amp;b=c" value="1 + 1 &amp; 100%25 = ?">
+<input name="empty">
+<button id="post">Send</button>
+</form>
+<form method="post" enctype="multipart/form-data" action="/form"><input type="file" name="file"><button id="post-files">Send</button></form>
+<form method="post" accept-charset="gbk" action="/form"><input name="text" value="茶"><button id="post-gbk">Send</button></form>
+</html>
+`)
+}
+
+func showPicture(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "image/svg+xml")
+	_, _ = io.WriteString(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" width="64" height="64"><rect width="32" height="32" rx="8" fill="#2b7a5b"/>`+
+		`<path d="M8 12h13v6a6 6 0 0 1-6 6h-1a6 6 0 0 1-6-6zM21 13h2a3 3 0 0 1 0 6h-2" fill="none" stroke="#fff" stroke-width="2"/></svg>`)
 }
 
 // exchanges counts the codes that the gate has exchanged.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/wechatgate/wechatgate"
 	"github.com/wechatgate/wechatgate/wechat"
+	"github.com/wechatgate/wechatgate/wechattest"
 )
 
 // startPages is startSite with a handler of one's own.
@@ -108,7 +109,7 @@ func TestBackAfterSignOut(t *testing.T) {
 				served.Add(1)
 				showPath(w, r)
 			})
-			site.wechat.Ask(true)
+			site.wechat.Ask(wechattest.AskAlways)
 			tab := openChromiumThatKeepsPages(t, computer())
 			tab.open(site.url+"/one", scan)
 			tab.click(scan, onPage("/one"))
@@ -132,33 +133,51 @@ func (b *tab) shows(selector string) bool {
 	return err == nil && found
 }
 
-// Without a word about caches, browsers keep a page for a tenth of its age.
+// A page with an old Last-Modified is fresh for years, for a browser that is not
+// told otherwise.
 func TestRevokedVisitorSeesNothingThatIsKept(t *testing.T) {
-	var served atomic.Int64
-	var revoked atomic.Bool
-	change := func(o *wechatgate.Options) {
-		o.CheckSession = func(*http.Request, wechatgate.User) error {
-			if revoked.Load() {
-				return wechatgate.ErrSessionRevoked
+	for _, test := range []struct {
+		name, cacheControl string
+		want               string // what the link to a page leads to that was seen before
+	}{
+		{"a handler that says nothing", "", scan}, // to sign in again
+		{"a handler that takes no-cache away", "private", onPage("/two")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var served atomic.Int64
+			var revoked atomic.Bool
+			change := func(o *wechatgate.Options) {
+				o.CheckSession = func(*http.Request, wechatgate.User) error {
+					if revoked.Load() {
+						return wechatgate.ErrSessionRevoked
+					}
+					return nil
+				}
 			}
-			return nil
-		}
+			site := startPages(t, change, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Last-Modified", "Sat, 01 Jan 2000 00:00:00 GMT")
+				if test.cacheControl != "" {
+					w.Header().Set("Cache-Control", test.cacheControl)
+				}
+				served.Add(1)
+				showPath(w, r)
+			})
+			site.wechat.Ask(wechattest.AskAlways)
+			tab := openChromium(t, computer())
+			tab.open(site.url+"/one", scan)
+			tab.click(scan, onPage("/one"))
+			follow := func(path, thenVisible string) {
+				tab.eval(`location.href = "` + path + `", ""`)
+				tab.wait(thenVisible)
+			}
+			follow("/two", onPage("/two"))
+			follow("/three", onPage("/three"))
+			revoked.Store(true)
+			before := served.Load()
+			follow("/two", test.want)
+			assert.Equal(t, before, served.Load(), "the handler is not asked")
+		})
 	}
-	site := startPages(t, change, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Last-Modified", "Sat, 01 Jan 2000 00:00:00 GMT")
-		served.Add(1)
-		showPath(w, r)
-	})
-	site.wechat.Ask(true)
-	tab := openChromium(t, computer())
-	tab.open(site.url+"/one", scan)
-	tab.click(scan, onPage("/one"))
-	tab.open(site.url+"/two", onPage("/two"))
-	revoked.Store(true)
-	before := served.Load()
-	tab.eval(`location.href = "/one", ""`)
-	tab.wait(scan)
-	assert.Equal(t, before, served.Load())
 }
 
 // The code may still be good, and people share what they see.

@@ -80,11 +80,9 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 		return err
 	}
 	if !config.fake {
-		// Better now than at the first visitor's sign-in. A site that has to
-		// start without WeChat would log the error and go on.
-		if err := gate.CheckConfig(ctx); err != nil {
-			return err
-		}
+		// Better now than at the first visitor's sign-in. It asks BaseURL, too,
+		// so the site has to be served meanwhile.
+		go checkConfig(ctx, gate, log)
 	}
 	announce(stdout, options, listener, fakeURL)
 	handler := newSite(gate, log, choices)
@@ -94,12 +92,19 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 	return serve(ctx, newServer(handler, log), listener)
 }
 
+func checkConfig(ctx context.Context, gate *wechatgate.Gate, log *slog.Logger) {
+	if err := gate.CheckConfig(ctx); err != nil {
+		log.ErrorContext(ctx, "the settings are wrong, or could not be checked", slog.Any("error", err))
+	}
+}
+
 // announce says what to open, and nothing that is secret: an App prints without
 // its secret.
 func announce(w io.Writer, options wechatgate.Options, listener net.Listener, fakeURL string) {
 	_, _ = fmt.Fprintf(w, "Open       %s\n", options.BaseURL)
 	if fakeURL != "" {
 		_, _ = fmt.Fprintf(w, "As WeChat  %s/as/wechat  (the page has a switch, too)\n", options.BaseURL)
+		_, _ = fmt.Fprintf(w, "A phone    %s%s  (scans QR codes and chats, for signing in with a code)\n", fakeURL, phonePath)
 		_, _ = fmt.Fprintf(w, "WeChat is a fake here, at %s: it asks you who signs in.\n", fakeURL)
 	} else {
 		_, _ = fmt.Fprintf(w, "Listening  http://%s  (a proxy with TLS belongs in front)\n", listener.Addr())

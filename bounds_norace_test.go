@@ -1,0 +1,5 @@
+//go:build !race
+
+package wechatgate_test
+
+const countsCosts = true
