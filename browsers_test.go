@@ -258,9 +258,9 @@ func (v *visitor) named(part string) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(v.cookies)), func(name string) bool { return !strings.Contains(name, part) })
 }
 
-// only returns name and value of the first cookie, by name, whose name holds part.
-func (v *visitor) only(part string) string {
-	for _, name := range v.named(part) {
+// attempt returns name and value of an attempt's cookie, or nothing.
+func (v *visitor) attempt() string {
+	for _, name := range v.named("-login-") {
 		return name + "=" + v.cookies[name]
 	}
 	return ""
