@@ -176,7 +176,7 @@ func newWornSite(t *testing.T, change func(*wechatgate.Options)) *wornSite {
 		for range 8 {
 			v := newVisitor(handler(), uaWeChat)
 			v.open("/members")
-			s.old = append(s.old, v.only("-login-"))
+			s.old = append(s.old, v.attempt())
 			v.signIn(t)
 			s.expired = append(s.expired, v.cookies[wornName])
 		}
@@ -187,14 +187,14 @@ func newWornSite(t *testing.T, change func(*wechatgate.Options)) *wornSite {
 		v.signIn(t)
 		s.unseen = append(s.unseen, v.cookies[wornName])
 		s.seen = append(s.seen, v.cookies[wornName+"-seen"])
-		s.finished = append(s.finished, v.only("-login-"))
+		s.finished = append(s.finished, v.attempt())
 	}
 	v := newVisitor(s.handler, uaWeChat)
 	s.state = v.begin(t)
-	s.attempt = v.only("-login-")
+	s.attempt = v.attempt()
 	v.signIn(t)
 	require.Equal(t, http.StatusOK, v.open("/members").Code)
-	delete(v.cookies, strings.Split(v.only("-login-"), "=")[0])
+	delete(v.cookies, strings.Split(v.attempt(), "=")[0])
 	s.cookies = v.cookieLine()
 	if s.store != nil {
 		s.stored = s.store.all()

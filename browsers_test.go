@@ -170,7 +170,12 @@ func newVisitor(handler http.Handler, userAgent string) *visitor {
 
 // request is a person's navigation, with the cookies.
 func (v *visitor) request(method, target string) *http.Request {
-	r := httptest.NewRequest(method, target, nil)
+	return v.requestOf(method, target, "")
+}
+
+// requestOf is request with a body.
+func (v *visitor) requestOf(method, target, body string) *http.Request {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	r.Host = "shop.example.com"
 	r.Header = v.header.Clone()
 	if len(v.cookies) > 0 {
@@ -253,9 +258,9 @@ func (v *visitor) named(part string) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(v.cookies)), func(name string) bool { return !strings.Contains(name, part) })
 }
 
-// only returns name and value of the first cookie, by name, whose name holds part.
-func (v *visitor) only(part string) string {
-	for _, name := range v.named(part) {
+// attempt returns name and value of an attempt's cookie, or nothing.
+func (v *visitor) attempt() string {
+	for _, name := range v.named("-login-") {
 		return name + "=" + v.cookies[name]
 	}
 	return ""

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"runtime"
@@ -796,7 +795,7 @@ func TestPathsOfCodes(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			b := row.site.browser(t)
-			p := b.send(httptest.NewRequest(row.method, row.site.URL+row.path, nil))
+			p := b.show(b.request(row.method, row.path))
 			assert.Equal(t, row.status, p.status)
 			if row.location != "" {
 				assert.Equal(t, row.site.URL+row.location, p.location)
@@ -843,7 +842,7 @@ func TestWhoSignsInByCode(t *testing.T) {
 				uaWeCom: row.wecom, uaWeComPhone: row.wecomPhone, uaPhone: row.phone,
 			} {
 				b := s.browser(t)
-				b.userAgent = userAgent
+				b.header.Set("User-Agent", userAgent)
 				p := b.open("/members")
 				got := string(p.page.Name)
 				if p.status == http.StatusFound {
@@ -891,7 +890,7 @@ func TestPagesThatWantMoreThanACodeBrings(t *testing.T) {
 			t.Run(row.name+", "+path, func(t *testing.T) {
 				s := newClockedCodeSite(t, row.change)
 				b := s.browser(t)
-				b.userAgent = uaPhone
+				b.header.Set("User-Agent", uaPhone)
 				p := b.open("/profile/me")
 				require.Equal(t, wechatgate.PageCode, p.page.Name, "signs in first, as everywhere")
 				require.Equal(t, http.StatusSeeOther, b.enter(s.codeFor(t, "oPerson", p.page.Number)).status)
@@ -908,10 +907,10 @@ func TestPagesThatWantMoreThanACodeBrings(t *testing.T) {
 func TestKeptFormWithACode(t *testing.T) {
 	s := newClockedCodeSite(t)
 	b := s.browser(t)
-	r := httptest.NewRequest(http.MethodPost, s.URL+"/orders", strings.NewReader("note=hello"))
+	r := b.requestOf(http.MethodPost, "/orders", "note=hello")
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
-	p := b.send(r)
+	p := b.show(r)
 	require.Equal(t, http.StatusUnauthorized, p.status)
 	assert.Contains(t, p.body, `id="form-data"`, "kept, and not only talked about")
 	link := regexp.MustCompile(`id="sign-in" href="([^"]+)"`).FindStringSubmatch(p.body)
@@ -974,10 +973,10 @@ func FuzzCodeForm(f *testing.F) {
 		b.open("/members")
 		code := s.codeFor(t, "oPerson", b.page.Number)
 		body = strings.NewReplacer("STATE", b.page.Hidden["state"], "CODE", code).Replace(body)
-		r := httptest.NewRequest(http.MethodPost, s.URL+"/wechat/code", strings.NewReader(body))
+		r := b.requestOf(http.MethodPost, "/wechat/code", body)
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Sec-Fetch-Site", from)
-		p := b.send(r)
+		p := b.show(r)
 		in := b.who() == "oPerson"
 		form, _ := url.ParseQuery(body)
 		typed, _ := codes.ParseCode(form.Get("code"))

@@ -100,9 +100,7 @@ func (s *shop) guest(t *testing.T, userAgent string) *guest {
 // comes from a page of the same site.
 func (g *guest) ask(method, target string, header map[string]string, body string) *httptest.ResponseRecorder {
 	g.t.Helper()
-	r := g.request(method, target)
-	r.Body = io.NopCloser(strings.NewReader(body))
-	r.ContentLength = int64(len(body))
+	r := g.requestOf(method, target, body)
 	if method == http.MethodPost {
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 		r.Header.Set("Origin", shopURL)

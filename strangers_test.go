@@ -369,7 +369,7 @@ func TestSignInThatAnotherSiteBegins(t *testing.T) {
 			}
 			assert.Equal(t, http.StatusUnauthorized, w.Code)
 			assert.Equal(t, row.want, w.Body.String())
-			assert.Empty(t, v.only("-login-"), "nothing has begun")
+			assert.Empty(t, v.attempt(), "nothing has begun")
 		})
 	}
 }
