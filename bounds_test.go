@@ -160,7 +160,7 @@ func newWornSite(t *testing.T, change func(*wechatgate.Options)) *wornSite {
 		Public:          []string{"/public/"},
 		IdleTimeout:     time.Hour,
 		HTTPClient:      &http.Client{Transport: weChatAnswer(answerByCode)},
-		Logger:          slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:          slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug})), //nolint:sloglint // what a record costs is counted
 	}
 	change(&o)
 	s := &wornSite{}

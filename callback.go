@@ -58,7 +58,7 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request) {
 	case returnLoop:
 		g.fail(w, r, failure{err: newError(ReasonSession, &busyFor{errNoSessionStays, finishedLifetime}), target: a.target, attrs: a.attrs()})
 	case returnExchange:
-		g.finish(v, a, query.code)
+		g.finish(v, a, query.code) //nolint:contextcheck // the exchange serves others, too
 	}
 }
 
@@ -168,7 +168,7 @@ func (g *Gate) finish(v *visit, a attempt, code string) {
 	var over atomic.Bool
 	defer over.Store(true)
 	result, err := g.exchanges.Do(v.r.Context(), a.state, code, func(ctx context.Context) (exchangeResult, bool) {
-		result := g.exchange(v.r.WithContext(handlerValues{ctx, &over}), a, code)
+		result := g.exchange(v.r.WithContext(handlerValues{ctx, &over}), a, code) //nolint:contextcheck // handlerValues inherits from ctx
 		return result, !result.retryable
 	})
 	if err != nil {
@@ -220,7 +220,7 @@ func exchangeError(err error) *Error {
 
 // handlerValues is a context whose values end with the handler of the request
 // that they belong to. OnLogin can go on after that, when a framework has given
-// what the values point to to another request.
+// those values to another request.
 type handlerValues struct {
 	context.Context
 	over *atomic.Bool

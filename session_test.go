@@ -27,7 +27,7 @@ const (
 
 // testJar keeps sessions in cookies.
 func testJar(idle time.Duration) *sessionJar {
-	keys := [][]byte{testKey('a')}
+	keys := [][]byte{testKey()}
 	return &sessionJar{
 		vault:    vault.InCookie(seal.New(keys, "session", testBinding), sessionCookie),
 		cookies:  seal.Attributes{Secure: true},
@@ -48,7 +48,7 @@ func aSession() session { return newSession("wxaaaaaaaaaaaaaaaa", aToken()) }
 // testBinding is the site that these tests' cookies belong to.
 const testBinding = "https://shop.example.com\nwechatgate"
 
-func testKey(first byte) []byte { return append([]byte{first}, "0123456789abcdef0123456789abcde"...) }
+func testKey() []byte { return []byte("0123456789abcdef0123456789abcdef") }
 
 func (j *sessionJar) testRead(t *testing.T, r *http.Request) *lookup {
 	t.Helper()
@@ -190,7 +190,7 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 	b.signIn(t, j, good)
 	sealed := b[sessionCookie]
 	payload := func(payload string) string {
-		value, err := seal.New([][]byte{testKey('a')}, "session", testBinding).Seal(sessionCookie, payload)
+		value, err := seal.New([][]byte{testKey()}, "session", testBinding).Seal(sessionCookie, payload)
 		require.NoError(t, err)
 		return value
 	}
@@ -331,7 +331,7 @@ func TestLastSeenCookieIsOfItsSessionAlone(t *testing.T) {
 		late[seenCookie] = b[seenCookie]
 		assert.True(t, late.signedIn(t, j), "a late answer to an older session does not end a newer one")
 		sealed := func(payload string) string {
-			value, err := seal.New([][]byte{testKey('a')}, "last seen", testBinding).Seal(seenCookie, payload)
+			value, err := seal.New([][]byte{testKey()}, "last seen", testBinding).Seal(seenCookie, payload)
 			require.NoError(t, err)
 			return value
 		}
@@ -426,7 +426,7 @@ func FuzzSession(f *testing.F) {
 	f.Add("1\nwxaaaaaaaaaaaaaaaa\n\n\n\n0\n0\n\n")
 	f.Add("1\nwxaaaaaaaaaaaaaaaa\no\n\n\n1y2p0ij32e8e7\n1\n\n")
 	j := testJar(0)
-	sealer := seal.New([][]byte{testKey('a')}, "session", testBinding)
+	sealer := seal.New([][]byte{testKey()}, "session", testBinding)
 	f.Fuzz(func(t *testing.T, payload string) {
 		s, ok := parseSession(payload)
 		if ok {

@@ -53,7 +53,7 @@ func (b tab) size() int {
 }
 
 func testAttempts() attempts {
-	return attempts{cookies: seal.Attributes{Secure: true}, sealer: seal.New([][]byte{testKey('a')}, "attempt", testBinding), base: sessionCookie}
+	return attempts{cookies: seal.Attributes{Secure: true}, sealer: seal.New([][]byte{testKey()}, "attempt", testBinding), base: sessionCookie}
 }
 
 // pass lets time go by, in a bubble of testing/synctest.

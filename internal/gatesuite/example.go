@@ -1,6 +1,7 @@
 package gatesuite
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -42,7 +43,11 @@ func NewExample(build func(*wechatgate.Gate) http.Handler) *Example {
 
 // Open prints the status and the text that a page ends in.
 func (e *Example) Open(path string) {
-	response, err := e.browser.Get(e.server.URL + path)
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, e.server.URL+path, http.NoBody)
+	if err != nil {
+		panic(err)
+	}
+	response, err := e.browser.Do(request)
 	if err != nil {
 		panic(err)
 	}
@@ -51,7 +56,7 @@ func (e *Example) Open(path string) {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(response.StatusCode, strings.TrimSpace(string(body)))
+	fmt.Println(response.StatusCode, strings.TrimSpace(string(body))) //nolint:forbidigo // the output of an Example
 }
 
 // Close ends both servers.

@@ -1,6 +1,7 @@
 package gatesuite
 
 import (
+	"context"
 	"bytes"
 	"io"
 	"net/http"
@@ -26,7 +27,7 @@ func (f Framework) serve(m Middleware) (w *httptest.ResponseRecorder, problem an
 	})
 	w = httptest.NewRecorder()
 	defer func() { problem = recover() }()
-	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, f.Mount+"/members/page", nil))
+	handler.ServeHTTP(w, httptest.NewRequestWithContext(context.Background(), http.MethodGet, f.Mount+"/members/page", nil))
 	return w, nil
 }
 
@@ -55,7 +56,7 @@ func (f Framework) otherWriter(t *testing.T) {
 func (f Framework) otherRequest(t *testing.T) {
 	_, problem := f.serve(func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			next.ServeHTTP(w, httptest.NewRequest(http.MethodGet, r.URL.Path, nil))
+			next.ServeHTTP(w, httptest.NewRequestWithContext(context.Background(), http.MethodGet, r.URL.Path, nil)) //nolint:contextcheck // that is the mistake
 		})
 	})
 	equal(t, problem, any(f.Adapter+": the middleware has lost the request's context"), "panic")

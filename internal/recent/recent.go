@@ -84,7 +84,7 @@ func (t *Table[V]) Put(sealed string, v V, payload int) *V {
 	}
 	size := int64(len(sealed) + payload + entryCost)
 	if place == nil || t.bytes.Load()+size > maxBytes {
-		chance := rand.Uint32()
+		chance := rand.Uint32() //nolint:gosec // decides who is remembered, and nothing else
 		if chance%replaceOneIn != 0 {
 			return nil
 		}
