@@ -844,6 +844,32 @@ func TestUnionIDIsAskedForOnce(t *testing.T) {
 	})
 }
 
+// A site that shows its own names supplies a profile at each sign-in, and WeChat was
+// asked all the same.
+func TestUnionIDIsAskedForOnceWhereOnLoginSuppliesTheProfile(t *testing.T) {
+	s := newShop(t, func(o *wechatgate.Options) {
+		o.OnLogin = func(_ *http.Request, login *wechatgate.Login) error {
+			login.Profile = &wechat.Profile{Nickname: "known here"}
+			return nil
+		}
+	})
+	s.handler = s.gate.RequireUnionID(shopPage)
+	openID := wechattest.OpenID(s.fake.OfficialAccount.ID, wechattest.Person{Name: "alice"})
+	g := s.guest(t, inWeChat)
+	_, w := g.open("/page")
+	require.Equal(t, "Share nickname and picture", title(w), "what OnLogin says of a person who was not asked says nothing of the unionid")
+	s.fake.AnswerNext(wechat.OpExchange, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"access_token":"AT","expires_in":7200,"refresh_token":"RT","openid":%q,"scope":"snsapi_userinfo"}`, openID)
+	})
+	s.fake.AnswerNext(wechat.OpUserInfo, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"openid":%q,"nickname":"Alice"}`, openID)
+	})
+	_, w = g.open(link(t, w.Body.String(), `class="button"`))
+	assert.Equal(t, http.StatusInternalServerError, w.Code, w.Body.String())
+	s.handler = s.gate.RequireProfile(shopPage)
+	assert.Contains(t, g.get("/page").Body.String(), `nickname="known here"`)
+}
+
 func TestOneScanIsEnough(t *testing.T) {
 	person := wechattest.Person{Name: "bob", Nickname: "Bob"}
 	for _, row := range []struct {
