@@ -288,6 +288,8 @@ func TestNothingTypedIsLost(t *testing.T) {
 		{name: "of one who is signed in, and whose profile is wanted", userAgent: inWeChat, profile: true, body: small, kept: true, next: "/wechat/login?scope=snsapi_userinfo&return_to=%2Fwechat%2Fresend"},
 
 		{name: "of a byte more", userAgent: inWeChat, body: "a=" + strings.Repeat("x", 64<<10-1), says: "too long to be kept", next: "/order?id=3"},
+		{name: "of 4,096 fields", userAgent: inWeChat, body: strings.Repeat("a=&", 4095) + "a=", kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "of a field more", userAgent: inWeChat, body: strings.Repeat("a=&", 4096) + "a=", says: "too long to be kept", next: "/order?id=3"},
 		{name: "with files", userAgent: inWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x"}, body: "--x--", says: "Files and what you typed with them", next: "/order?id=3"},
 		{name: "of no type", userAgent: inWeChat, header: header{"Content-Type": ""}, body: small, says: "cannot be kept", next: "/order?id=3"},
 		{name: "not in UTF-8", userAgent: inWeChat, body: "name=%D5%C5%C8%FD", says: "cannot be kept", next: "/order?id=3"},
@@ -369,6 +371,21 @@ func TestKeptFormHoldsWhatWasTyped(t *testing.T) {
 		action, _, _ := keptForm(t, w.Body.String())
 		assert.Equal(t, "/", action)
 	})
+}
+
+// A program that asks the gate may make its requests by hand.
+func TestPostWithoutABody(t *testing.T) {
+	for target, status := range map[string]int{"/order": http.StatusUnauthorized, "/wechat/logout": http.StatusSeeOther, "/wechat/code": http.StatusUnauthorized} {
+		t.Run(target, func(t *testing.T) {
+			s := newShop(t, func(o *wechatgate.Options) { o.CodeSignIn.Scan = true })
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, shopURL+target, nil)
+			require.NoError(t, err)
+			r.Header = http.Header{"Accept": {"text/html"}, "User-Agent": {inWeChat}, "Content-Type": {"application/x-www-form-urlencoded"}}
+			w := httptest.NewRecorder()
+			assert.NotPanics(t, func() { s.handler.ServeHTTP(w, r) })
+			assert.Equal(t, status, w.Code)
+		})
+	}
 }
 
 func TestSignInOfAKeptFormEndsAtResend(t *testing.T) {

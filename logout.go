@@ -117,7 +117,7 @@ func logoutTarget(w http.ResponseWriter, r *http.Request) string {
 	form, address := r.WithContext(r.Context()), *r.URL // parsing changes a request
 	address.RawQuery = ""
 	form.URL = &address
-	form.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	form.Body = http.MaxBytesReader(w, bodyOf(r), maxForm)
 	return form.PostFormValue("return_to")
 }
 
