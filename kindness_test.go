@@ -373,6 +373,22 @@ func TestKeptFormHoldsWhatWasTyped(t *testing.T) {
 	})
 }
 
+// One stranger's Host header does not explain everybody's trouble for ever.
+func TestForeignHostIsForgottenWithItsSignIn(t *testing.T) {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShopAt(t, fake)
+		s.guest(t, inWeChat).leave(map[string]string{"Host": "evil.example"})
+		callback := "/wechat/callback?again=1&code=CODE&state=" + strings.Repeat("a", 32)
+		const words = "that this site does not sign in at"
+		assert.Contains(t, s.guest(t, inWeChat).get(callback).Body.String(), words)
+		time.Sleep(10*time.Minute + time.Second)
+		assert.NotContains(t, s.guest(t, inWeChat).get(callback).Body.String(), words)
+		assert.Len(t, s.log.lines("began_at"), 1)
+	})
+}
+
 // A program that asks the gate may make its requests by hand.
 func TestPostWithoutABody(t *testing.T) {
 	for target, status := range map[string]int{"/order": http.StatusUnauthorized, "/wechat/logout": http.StatusSeeOther, "/wechat/code": http.StatusUnauthorized} {
