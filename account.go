@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/wechatgate/wechatgate/wechat"
@@ -28,11 +29,20 @@ func (g *Gate) JSConfig(r *http.Request) (account.JSConfig, error) {
 	if g.account == nil {
 		return account.JSConfig{}, errNoAccount
 	}
-	address := g.targets.Base.String() + r.URL.EscapedPath()
+	address := g.targets.Base.String() + sentPath(r.URL)
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
 		address += "?" + r.URL.RawQuery
 	}
 	return g.account.JSConfig(r.Context(), address)
+}
+
+// sentPath returns the path as the browser sent it, and shows it. EscapedPath would
+// escape what browsers leave alone, such as "|".
+func sentPath(u *url.URL) string {
+	if decoded, err := url.PathUnescape(u.RawPath); err == nil && u.RawPath != "" && decoded == u.Path {
+		return u.RawPath
+	}
+	return u.EscapedPath()
 }
 
 // jsConfigPage signs an address of this site for a script of this site.
@@ -79,40 +89,46 @@ func (g *Gate) isOwnScript(r *http.Request) bool {
 }
 
 const (
-	followerTime        = 3 * time.Second // of a sign-in's time
-	followerPause       = 5 * time.Second // after a failure
-	followerPauseConfig = 30 * time.Second
-	pauseFollower       = "follower"
+	followerTime        = 3 * time.Second  // of the 10 that a sign-in has for WeChat
+	followerPause       = 5 * time.Second  // after a failure
+	followerPauseConfig = 30 * time.Second // a wrong setting does not mend itself
+	pauseFollower       = "follower"       // among pauses, whose other names are AppIDs
 )
 
 // askFollower asks whether the person of a sign-in through the official account
-// follows it. A sign-in goes on without an answer.
-func (g *Gate) askFollower(r *http.Request, s *session) *account.Follower {
+// follows it, until then at most. A sign-in goes on without an answer.
+func (g *Gate) askFollower(r *http.Request, until time.Time, s *session) *account.Follower {
 	if !g.options.AskFollower || s.user.AppID != g.options.OfficialAccount.ID || g.pauses.left(pauseFollower) > 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), followerTime)
+	ctx, cancel := context.WithTimeout(r.Context(), min(followerTime, time.Until(until)))
 	defer cancel()
 	f, err := g.account.Follower(ctx, s.user.OpenID)
 	if err != nil {
-		length := followerPause
-		var answer *wechat.Error
-		if errors.As(err, &answer) && answer.Class() == wechat.ClassConfig {
-			length = followerPauseConfig
-		}
-		if r.Context().Err() == nil {
-			g.pauses.begin(pauseFollower, length)
-			g.record(r, slog.LevelWarn, "follower not known", errorAttrs(newError(ReasonWeChat, err))...)
-		}
+		g.followerUnknown(r, err)
 		return nil
 	}
-	switch {
-	case f.UnionID == "":
-	case s.user.UnionID == "" && isOpenID(f.UnionID):
+	if s.user.UnionID == "" {
 		s.user.UnionID = f.UnionID
-	case s.user.UnionID != f.UnionID:
+	}
+	if f.UnionID != "" && f.UnionID != s.user.UnionID {
 		g.record(r, slog.LevelWarn, "another unionid of a follower", userAttrs(s.user)...)
 		f.UnionID = ""
 	}
 	return &f
+}
+
+// followerUnknown writes the record, and holds the next sign-ins' questions back.
+// A visitor who leaves says nothing about WeChat.
+func (g *Gate) followerUnknown(r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return
+	}
+	length := followerPause
+	var answer *wechat.Error
+	if errors.As(err, &answer) && answer.Class() == wechat.ClassConfig {
+		length = followerPauseConfig
+	}
+	g.pauses.begin(pauseFollower, length)
+	g.record(r, slog.LevelWarn, "follower not known", errorAttrs(newError(ReasonWeChat, err))...)
 }

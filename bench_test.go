@@ -5,10 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -94,6 +95,36 @@ func BenchmarkPublic(b *testing.B) {
 		b.Run(fmt.Sprintf("anonymous on a public page, patterns=%d", n), func(b *testing.B) {
 			serve(b, handler, apiRequest(fmt.Sprintf("/public/%d/x", n-1)), outcome{status: 204})
 		})
+	}
+}
+
+// BenchmarkTenants is the memory of 1,000 Gates in one process, each for a site of
+// its own: when they are new, and after a visitor has opened a page of each.
+func BenchmarkTenants(b *testing.B) {
+	const tenants = 1000
+	for b.Loop() {
+		gates := make([]http.Handler, tenants)
+		before := heapInUse()
+		for i := range gates {
+			g, err := wechatgate.New(wechatgate.Options{
+				BaseURL:         fmt.Sprintf("https://shop%d.example.com", i),
+				OfficialAccount: wechatgate.App{ID: fmt.Sprintf("wx%016d", i), Secret: "secret"},
+				SessionKeys:     [][]byte{fmt.Appendf(nil, "the session key of tenant number %d", i)},
+				Public:          []string{"GET /assets/", "GET /{$}"},
+				Logger:          slog.New(slog.DiscardHandler),
+				AskFollower:     true,
+				JSSDK:           true,
+			})
+			require.NoError(b, err)
+			gates[i] = g.Require(page204)
+		}
+		made := heapInUse()
+		for i := range gates {
+			gates[i].ServeHTTP(&nowhere{header: http.Header{}}, navigation("/members"))
+		}
+		b.ReportMetric(float64(made-before)/tenants, "B/gate")
+		b.ReportMetric(float64(heapInUse()-before)/tenants, "B/gate-visited")
+		runtime.KeepAlive(gates)
 	}
 }
 
@@ -218,7 +249,7 @@ func newBenchGate(tb testing.TB, change func(*wechatgate.Options)) benchGate {
 			OfficialAccount: wechatgate.App{ID: "wx0123456789abcdef", Secret: "0123456789abcdef0123456789abcdef"},
 			Website:         wechatgate.App{ID: "wxfedcba9876543210", Secret: "fedcba9876543210fedcba9876543210"},
 			SessionKeys:     [][]byte{[]byte("0123456789abcdef0123456789abcdef")},
-			HTTPClient:      &http.Client{Transport: roundTripper(tokenAnswer)},
+			HTTPClient:      &http.Client{Transport: weChatAnswer(tokenAnswer)},
 		},
 		cookies: map[string]string{},
 	}
@@ -300,17 +331,8 @@ func apiRequest(target string) *http.Request {
 	return r
 }
 
-type roundTripper func(*http.Request) *http.Response
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
-
 // tokenAnswer is WeChat's, with openid and unionid as long as they are there.
-func tokenAnswer(r *http.Request) *http.Response {
-	return &http.Response{
-		StatusCode: http.StatusOK,
-		Header:     http.Header{"Content-Type": {"text/plain"}},
-		Body: io.NopCloser(strings.NewReader(`{"access_token":"AT","expires_in":7200,"refresh_token":"RT",` +
-			`"openid":"oBench0123456789abcdefghijkl","scope":"snsapi_login","unionid":"oUnion0123456789abcdefghijkl"}`)),
-		Request: r,
-	}
+func tokenAnswer(r *http.Request) (*http.Response, error) {
+	return answered(r, `{"access_token":"AT","expires_in":7200,"refresh_token":"RT",`+
+		`"openid":"oBench0123456789abcdefghijkl","scope":"snsapi_login","unionid":"oUnion0123456789abcdefghijkl"}`)
 }

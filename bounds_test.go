@@ -169,42 +169,32 @@ func newWornSite(t *testing.T, change func(*wechatgate.Options)) *wornSite {
 		gate, err := wechatgate.New(o)
 		require.NoError(t, err)
 		page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-		required, optional, profile := gate.Require(page), gate.Optional(page), gate.RequireProfile(page)
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			switch {
-			case strings.HasPrefix(r.URL.Path, "/optional/"):
-				optional.ServeHTTP(w, r)
-			case strings.HasPrefix(r.URL.Path, "/profile/"):
-				profile.ServeHTTP(w, r)
-			default:
-				required.ServeHTTP(w, r)
-			}
-		})
+		return gated(gate, page)
 	}
 	// On the clock of a bubble it is the year 2000.
 	synctest.Test(t, func(t *testing.T) {
 		for range 8 {
-			v := newStranger(handler(), uaWeChat)
+			v := newVisitor(handler(), uaWeChat)
 			v.open("/members")
-			s.old = append(s.old, v.only("-login-"))
-			v.signIn(t, "GOOD")
+			s.old = append(s.old, v.attempt())
+			v.signIn(t)
 			s.expired = append(s.expired, v.cookies[wornName])
 		}
 	})
 	s.handler = handler()
 	for range 8 {
-		v := newStranger(s.handler, uaWeChat)
-		v.signIn(t, "GOOD")
+		v := newVisitor(s.handler, uaWeChat)
+		v.signIn(t)
 		s.unseen = append(s.unseen, v.cookies[wornName])
 		s.seen = append(s.seen, v.cookies[wornName+"-seen"])
-		s.finished = append(s.finished, v.only("-login-"))
+		s.finished = append(s.finished, v.attempt())
 	}
-	v := newStranger(s.handler, uaWeChat)
-	s.state = v.leave(t)
-	s.attempt = v.only("-login-")
-	v.signIn(t, "GOOD")
+	v := newVisitor(s.handler, uaWeChat)
+	s.state = v.begin(t)
+	s.attempt = v.attempt()
+	v.signIn(t)
 	require.Equal(t, http.StatusOK, v.open("/members").Code)
-	delete(v.cookies, strings.Split(v.only("-login-"), "=")[0])
+	delete(v.cookies, strings.Split(v.attempt(), "=")[0])
 	s.cookies = v.cookieLine()
 	if s.store != nil {
 		s.stored = s.store.all()
@@ -218,9 +208,9 @@ func newWornSite(t *testing.T, change func(*wechatgate.Options)) *wornSite {
 // costOf measures the second of two requests: the first fills pools and caches.
 func (s *wornSite) costOf(t *testing.T, r *http.Request) cost {
 	t.Helper()
-	var w *unwritten
+	var w *nowhere
 	serve := func() {
-		w = &unwritten{header: http.Header{}}
+		w = &nowhere{header: http.Header{}}
 		if r.Body != nil {
 			r.Body = io.NopCloser(strings.NewReader(wornForm))
 		}
@@ -253,13 +243,6 @@ func (s *wornSite) costOf(t *testing.T, r *http.Request) cost {
 	}
 	return c
 }
-
-// unwritten is an answer of which only the header counts.
-type unwritten struct{ header http.Header }
-
-func (w *unwritten) Header() http.Header         { return w.header }
-func (w *unwritten) Write(b []byte) (int, error) { return len(b), nil }
-func (w *unwritten) WriteHeader(int)             {}
 
 // wornPage is a page of the site, and how it is asked for.
 type wornPage struct {
@@ -481,98 +464,14 @@ func (f weChatAnswer) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // answerByCode is WeChat: it takes every code but BAD.
 func answerByCode(r *http.Request) (*http.Response, error) {
-	answer := `{"access_token":"AT","expires_in":7200,"refresh_token":"RT","openid":"oPerson","scope":"snsapi_base"}`
 	if r.URL.Query().Get("code") == "BAD" {
-		answer = `{"errcode":40029,"errmsg":"invalid code"}`
+		return answered(r, errcode(40029))
 	}
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(answer)), Request: r}, nil
+	return answered(r, signsIn)
 }
 
-// stranger hands requests to a handler, without a network, and keeps its cookies.
-type stranger struct {
-	handler http.Handler
-	browser string
-	cookies map[string]string
-}
-
-func newStranger(handler http.Handler, browser string) *stranger {
-	return &stranger{handler: handler, browser: browser, cookies: map[string]string{}}
-}
-
-// request is a person's, with the cookies.
-func (v *stranger) request(method, target string) *http.Request {
-	r := httptest.NewRequest(method, target, nil)
-	r.Header = http.Header{"Accept": {"text/html"}, "User-Agent": {v.browser}}
-	if len(v.cookies) > 0 {
-		r.Header.Set("Cookie", v.cookieLine())
-	}
-	return r
-}
-
-// send hands a request over and keeps the cookies that come back.
-func (v *stranger) send(r *http.Request) *httptest.ResponseRecorder {
-	w := httptest.NewRecorder()
-	v.handler.ServeHTTP(w, r)
-	for _, c := range w.Result().Cookies() {
-		v.cookies[c.Name] = c.Value
-		if c.MaxAge < 0 {
-			delete(v.cookies, c.Name)
-		}
-	}
-	return w
-}
-
-func (v *stranger) open(target string) *httptest.ResponseRecorder {
-	return v.send(v.request(http.MethodGet, target))
-}
-
-// leave begins a sign-in and returns its state.
-func (v *stranger) leave(t *testing.T) (state string) {
-	t.Helper()
-	w := v.open("/wechat/login?return_to=/members")
-	address, err := url.Parse(w.Header().Get("Location"))
-	require.NoError(t, err)
-	state = address.Query().Get("state")
-	require.NotEmpty(t, state, "%d %s", w.Code, w.Body)
-	return state
-}
-
-func (v *stranger) signIn(t *testing.T, code string) {
-	t.Helper()
-	w := v.open("/wechat/callback?code=" + code + "&state=" + v.leave(t))
-	require.Equal(t, http.StatusSeeOther, w.Code, w.Body.String())
-}
-
-func (v *stranger) signOut(t *testing.T) {
-	t.Helper()
-	require.Equal(t, http.StatusSeeOther, v.send(v.request(http.MethodPost, "/wechat/logout")).Code)
-}
-
-func (v *stranger) isIn() bool { return v.open("/members").Code == http.StatusOK }
-
-func (v *stranger) cookieLine() string {
-	var pairs []string
-	for _, name := range slices.Sorted(maps.Keys(v.cookies)) {
-		pairs = append(pairs, name+"="+v.cookies[name])
-	}
-	return strings.Join(pairs, "; ")
-}
-
-// only returns name and value of the last cookie, by name, whose name holds part.
-func (v *stranger) only(part string) string {
-	for _, name := range slices.Sorted(maps.Keys(v.cookies)) {
-		if strings.Contains(name, part) {
-			return name + "=" + v.cookies[name]
-		}
-	}
-	return ""
-}
-
-// clone is a thief with the same cookies.
-func (v *stranger) clone() *stranger {
-	other := newStranger(v.handler, v.browser)
-	maps.Copy(other.cookies, v.cookies)
-	return other
+func answered(r *http.Request, text string) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
 }
 
 // plainStore is a Store with IDs that nobody signed. It counts the questions.

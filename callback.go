@@ -295,7 +295,8 @@ func (g *Gate) exchange(r *http.Request, a attempt, code string) exchangeResult 
 	if failed != nil {
 		return *failed
 	}
-	return g.admitLogin(r, a, token, profile)
+	until, _ := ctx.Deadline()
+	return g.admitLogin(r, until, a, token, profile)
 }
 
 // readProfile reads the profile where it is wanted and granted. Where no page
@@ -370,13 +371,14 @@ func (g *Gate) classifyError(app App, err error) exchangeResult {
 	return exchangeResult{err: newError(ReasonWeChat, err), restart: answer.Code == 0 && !answer.Timeout()}
 }
 
-// admitLogin asks the site, and makes the session.
-func (g *Gate) admitLogin(r *http.Request, a attempt, token wechat.Token, profile *wechat.Profile) exchangeResult {
+// admitLogin asks who follows, if it should, and the site, and makes the session.
+// WeChat is asked until then at most.
+func (g *Gate) admitLogin(r *http.Request, until time.Time, a attempt, token wechat.Token, profile *wechat.Profile) exchangeResult {
 	s := newSession(a.appID, token)
 	if profile != nil {
 		s = s.withProfile(*profile, profileFromWeChat)
 	}
-	follower := g.askFollower(r, &s)
+	follower := g.askFollower(r, until, &s)
 	login := &Login{
 		User:     s.user,
 		Follower: follower,

@@ -182,7 +182,7 @@ func TestCallbackErrors(t *testing.T) {
 			if row.prepare != nil {
 				row.prepare(s)
 			}
-			b := newBrowser(t, uaWeChat)
+			b := newBrowser(t, s.wechat, uaWeChat)
 			p := b.open(s.URL + cmp.Or(row.path, "/members"))
 
 			assert.Equal(t, row.status, p.status, "%q", p.trail)
@@ -215,7 +215,7 @@ func (s *site) assertSecretsStayIn(b *browser, p page, token wechat.Token) {
 		secrets = append(secrets, u.Query().Get("code"), u.Query().Get("state"))
 	}
 	assert.Contains(b.t, strings.Join(p.trail, " "), secrets[len(secrets)-1], "the search finds what is there")
-	for _, c := range b.cookies {
+	for _, c := range b.cookies() {
 		secrets = append(secrets, c.Value)
 	}
 	var header strings.Builder
@@ -259,7 +259,7 @@ func assertOwnHeaders(t *testing.T, h http.Header) {
 // stands alone asks WeChat nothing.
 func TestMalformedCallbackAsksNothing(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	back := b.openUntil(s.URL+"/members", "/wechat/callback").next
 	state := back.Query().Get("state")
 	long := strings.Repeat("x", 64<<10)
@@ -282,7 +282,7 @@ func TestMalformedCallbackAsksNothing(t *testing.T) {
 
 func TestCallbackTakesNoOtherMethod(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	back := b.openUntil(s.URL+"/members", "/wechat/callback").next
 	for _, method := range []string{http.MethodHead, http.MethodPost, http.MethodPut, http.MethodOptions, http.MethodDelete} {
 		response, _ := b.fetch(method, back.String(), nil)
@@ -296,10 +296,10 @@ func TestCallbackTakesNoOtherMethod(t *testing.T) {
 
 func TestStateBelongsToTheBrowser(t *testing.T) {
 	s := newSite(t)
-	attacker := newBrowser(t, uaWeChat)
+	attacker := newBrowser(t, s.wechat, uaWeChat)
 	back := attacker.openUntil(s.URL+"/members", "/wechat/callback").next.String()
 
-	victim := newBrowser(t, uaWeChat)
+	victim := newBrowser(t, s.wechat, uaWeChat)
 	victim.openUntil(s.URL+"/members", "/wechat/callback")
 	p := victim.open(back)
 
@@ -312,15 +312,15 @@ func TestStateBelongsToTheBrowser(t *testing.T) {
 func TestStateIsNotChosenByTheVisitor(t *testing.T) {
 	const state = "0123456789abcdef0123456789abcdef"
 	s := newSite(t)
-	p := newBrowser(t, uaWeChat).openUntil(s.URL+"/wechat/login?return_to=/&state="+state, "/connect/")
+	p := newBrowser(t, s.wechat, uaWeChat).openUntil(s.URL+"/wechat/login?return_to=/&state="+state, "/connect/")
 	assert.NotContains(t, p.next.String(), state)
 }
 
 func TestReplayOfAFinishedCallback(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	before := b.openUntil(s.URL+"/members?x=1", "/wechat/callback")
-	stranger := b.clone() // the cookies of before
+	stranger := b.clone(uaWeChat) // the cookies of before
 	assert.Contains(t, b.open(before.next.String()).body, "hello")
 
 	p := b.open(before.next.String())
@@ -328,7 +328,7 @@ func TestReplayOfAFinishedCallback(t *testing.T) {
 	assert.Contains(t, p.body, "hello")
 	assert.Equal(t, 1, s.calls(wechat.OpExchange))
 
-	delete(b.cookies, "127.0.0.1 __Host-wechatgate")
+	b.plant("__Host-wechatgate", "")
 	p = b.open(before.next.String())
 	assert.Equal(t, http.StatusForbidden, p.status, "it never makes a session")
 	assert.NotContains(t, b.named(""), "__Host-wechatgate")
@@ -341,7 +341,7 @@ func TestReplayOfAFinishedCallback(t *testing.T) {
 
 func TestSharedCallbackAddressLeadsASignedInVisitorHome(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	b.open(s.URL + "/members")
 	p := b.open(s.URL + "/wechat/callback?code=C&state=0123456789abcdef0123456789abcdef")
 	assert.Equal(t, s.URL+"/", strings.TrimSuffix(p.address.String(), "#"))
@@ -351,7 +351,7 @@ func TestSharedCallbackAddressLeadsASignedInVisitorHome(t *testing.T) {
 
 func TestBrokenCallbackCostsNoSession(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	b.open(s.URL + "/members")
 	for _, query := range []string{"", "state=0123456789abcdef0123456789abcdef", "code=authdeny&state=0123456789abcdef0123456789abcdef", "code=C&state=x"} {
 		b.open(s.URL + "/wechat/callback?" + query)
@@ -380,7 +380,7 @@ func TestCallbacksAtTheSameTimeMakeOneCall(t *testing.T) {
 					return nil
 				}
 			})
-			b := newBrowser(t, uaWeChat)
+			b := newBrowser(t, s.wechat, uaWeChat)
 			first := b.openUntil(s.URL+"/members", "/wechat/callback")
 			callbacks := [2]string{first.next.String(), first.next.String()}
 			if row.twoCodes {
@@ -391,7 +391,7 @@ func TestCallbacksAtTheSameTimeMakeOneCall(t *testing.T) {
 			s.before.Store(&arrived)
 			var wg sync.WaitGroup
 			for _, address := range callbacks {
-				other := b.clone()
+				other := b.clone(uaWeChat)
 				wg.Go(func() {
 					response, _ := other.fetch(http.MethodGet, address, nil)
 					assert.Equal(t, http.StatusSeeOther, response.StatusCode)
@@ -409,9 +409,9 @@ func TestCallbacksAtTheSameTimeMakeOneCall(t *testing.T) {
 func TestStoreOutageAtTheCallbackSpendsNoCode(t *testing.T) {
 	store := &faultyStore{newErr: errors.New("connection refused")}
 	s := newSite(t, func(o *wechatgate.Options) { o.Store = store })
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	back := b.openUntil(s.URL+"/members", "/wechat/callback").next.String()
-	b.cookies["127.0.0.1 __Host-wechatgate"] = &http.Cookie{Name: "__Host-wechatgate", Value: "some-id"}
+	b.plant("__Host-wechatgate", "some-id")
 	p := b.open(back)
 	assert.Equal(t, http.StatusServiceUnavailable, p.status)
 	assert.Zero(t, s.calls(wechat.OpExchange))
@@ -420,10 +420,9 @@ func TestStoreOutageAtTheCallbackSpendsNoCode(t *testing.T) {
 
 func TestAppOfTheAttemptIsAsked(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaDesktop)
+	b := newBrowser(t, s.wechat, uaDesktop)
 	back := b.openUntil(s.URL+"/members", "/wechat/callback").next
-	b.userAgent = uaWeChat // whatever it says now
-	assert.Contains(t, b.open(back.String()).body, "hello")
+	assert.Contains(t, b.clone(uaWeChat).open(back.String()).body, "hello", "whatever the browser says now")
 	calls := s.wechat.Calls(wechat.OpExchange)
 	require.Len(t, calls, 1)
 	assert.Equal(t, s.wechat.Website.ID, calls[0].AppID)
@@ -431,7 +430,7 @@ func TestAppOfTheAttemptIsAsked(t *testing.T) {
 
 func TestAnotherGateWithTheSameKeysAcceptsNeitherSessionNorAttempt(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	b.open(s.URL + "/members")
 	back := b.openUntil(s.URL+"/wechat/login", "/wechat/callback").next
 
@@ -442,7 +441,7 @@ func TestAnotherGateWithTheSameKeysAcceptsNeitherSessionNorAttempt(t *testing.T)
 	require.NoError(t, err)
 	for _, target := range []string{"/members", back.RequestURI()} {
 		r := httptest.NewRequest(http.MethodGet, target, nil)
-		r.Header.Set("Cookie", b.cookieLine(back, false))
+		r.Header.Set("Cookie", b.cookieLine())
 		r.Header.Set("User-Agent", uaWeChat)
 		w := httptest.NewRecorder()
 		gate.Require(s.page()).ServeHTTP(w, r)
@@ -453,8 +452,7 @@ func TestAnotherGateWithTheSameKeysAcceptsNeitherSessionNorAttempt(t *testing.T)
 
 func TestCookiesThatComeLateGetOneReload(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
-	b.holdsLax = true
+	b := newBrowserWith(t, s.wechat, wechattest.Habits{UserAgent: uaWeChat, HoldsLax: true})
 	p := b.open(s.URL + "/members")
 	assert.Contains(t, p.body, "hello")
 	assert.Equal(t, s.URL+"/members", p.address.String())
@@ -466,8 +464,7 @@ func TestCookiesThatComeLateGetOneReload(t *testing.T) {
 
 func TestWithoutCookiesThereIsAPageAndNoLoop(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
-	b.refuses = true
+	b := newBrowserWith(t, s.wechat, wechattest.Habits{UserAgent: uaWeChat, NoCookies: true})
 	p := b.open(s.URL + "/members")
 	assert.Equal(t, http.StatusForbidden, p.status)
 	assert.Equal(t, "1", p.address.Query().Get("again"))
@@ -490,7 +487,7 @@ func TestSessionsThatDoNotStayEndInAPageAfterTwoRounds(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			s := newSite(t, row.change)
-			p := newBrowser(t, uaWeChat).open(s.URL + row.path)
+			p := newBrowser(t, s.wechat, uaWeChat).open(s.URL + row.path)
 			assert.Equal(t, http.StatusServiceUnavailable, p.status)
 			assert.Equal(t, "120", p.header.Get("Retry-After"))
 			assert.Equal(t, 2, s.calls(wechat.OpExchange))
@@ -505,7 +502,7 @@ func TestHandMadeChainOfErrorsEnds(t *testing.T) {
 	for _, codes := range [][]int{{40029, 40163}, {40163, 42003}, {-1, 40029, -1, -1}, {40029, -1, 40029}} {
 		s := newSite(t)
 		fails(wechat.OpExchange, codes...)(s)
-		p := newBrowser(t, uaWeChat).open(s.URL + "/members")
+		p := newBrowser(t, s.wechat, uaWeChat).open(s.URL + "/members")
 		assert.GreaterOrEqual(t, p.status, 500, "%v", codes)
 		assert.Equal(t, len(codes), s.calls(wechat.OpExchange), "%v", codes)
 	}
@@ -527,7 +524,7 @@ func TestOneErrorIsMendedWithoutTheVisitorNoticing(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			s := newSite(t)
 			row.prepare(s)
-			p := newBrowser(t, uaWeChat).open(s.URL + "/members?x=1")
+			p := newBrowser(t, s.wechat, uaWeChat).open(s.URL + "/members?x=1")
 			assert.Contains(t, p.body, "hello")
 			assert.Equal(t, s.URL+"/members?x=1", p.address.String())
 			assert.Equal(t, 1, p.shown)
@@ -539,14 +536,14 @@ func TestOneErrorIsMendedWithoutTheVisitorNoticing(t *testing.T) {
 func TestProfileIsNotReadWithoutTheScope(t *testing.T) {
 	s := newSite(t)
 	answers(1, `{"access_token":"AT","expires_in":7200,"openid":"oX","scope":"snsapi_base"}`)(s)
-	p := newBrowser(t, uaWeChat).open(s.URL + "/wechat/login?scope=snsapi_userinfo&return_to=/members")
+	p := newBrowser(t, s.wechat, uaWeChat).open(s.URL + "/wechat/login?scope=snsapi_userinfo&return_to=/members")
 	assert.Contains(t, p.body, "hello oX")
 	assert.Zero(t, s.calls(wechat.OpUserInfo), "what came back counts, not what was asked for")
 }
 
 func TestSpentCodeWithASessionLeadsOn(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	b.open(s.URL + "/members")
 	s.wechat.FailNext(wechat.OpExchange, 40163, "")
 	p := b.open(s.URL + "/wechat/login?return_to=/there")

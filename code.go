@@ -489,7 +489,7 @@ func (g *Gate) signInPerson(v *visit, a attempt, p person) {
 	if p.scan {
 		token.Scope = wechat.ScopeBase
 	}
-	result := g.admitLogin(v.r, a, token, nil)
+	result := g.admitLogin(v.r, time.Now().Add(wechat.Timeout), a, token, nil)
 	if result.err != nil {
 		g.attempts.drop(v.w, a.state)
 		g.failCode(v, a, result.err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"runtime"
@@ -309,7 +308,7 @@ func TestAttacksOnCodes(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, http.StatusForbidden, p.Status)
 			assert.Len(t, s.log.lines("reason=code"), 1)
-			assert.Contains(t, p.Body, "/wechat/code/"+b.page.Number, "trying again is another scan")
+			assert.NotContains(t, p.Body, "/wechat/code/"+b.page.Number, "the page with the number has another one; trying again would end here")
 			reply, err := s.chat().Text(t.Context(), alice, b.page.Number)
 			require.NoError(t, err)
 			assert.NotRegexp(t, `[0-9]{3} [0-9]{3}`, reply, "and the chat counts along")
@@ -440,7 +439,7 @@ func TestAttacksOnCodes(t *testing.T) {
 			assert.Empty(t, s.codes.held, "no code, and none of the five")
 		}},
 		{"a scan's callback in place of a sign-in's", func(t *testing.T, s *codeSite) {
-			phone := newBrowser(t, uaWeChat)
+			phone := newBrowser(t, s.wechat, uaWeChat)
 			scan := phone.openUntil(s.URL+"/wechat/code/12345678", "/wechat/callback")
 			sign := phone.openUntil(s.URL+"/members", "/wechat/callback")
 			// The code of the one with the state of the other.
@@ -450,9 +449,8 @@ func TestAttacksOnCodes(t *testing.T) {
 			assert.Empty(t, sessionsOf(phone), "a scan's state begins no session, whatever the code")
 			// A sign-in's state does not type codes.
 			b := s.browser(t)
-			for name, c := range phone.cookies {
-				_, cookie, _ := strings.Cut(name, " ")
-				b.cookies[cookie] = c.Value
+			for _, c := range phone.cookies() {
+				b.cookies[c.Name] = c.Value
 			}
 			for _, state := range []string{state, sign.next.Query().Get("state")} {
 				p := b.clone().post(url.Values{"state": {state}, "code": {s.codeFor(t, "oPerson", "12345678")}})
@@ -473,7 +471,7 @@ func TestAttacksOnCodes(t *testing.T) {
 		{"a scan by a phone that is signed in", func(t *testing.T, s *codeSite) {
 			b := s.browser(t)
 			b.open("/members")
-			phone := newBrowser(t, uaWeChat)
+			phone := newBrowser(t, s.wechat, uaWeChat)
 			s.wechat.SignInAs(alice)
 			phone.open(s.URL + "/members")
 			before := sessionsOf(phone)
@@ -517,7 +515,7 @@ func (r *repeated) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func sessionsOf(b *browser) (values []string) {
-	for _, c := range b.cookies {
+	for _, c := range b.cookies() {
 		if c.Name == "__Host-wechatgate" {
 			values = append(values, c.Value)
 		}
@@ -744,7 +742,7 @@ func TestLoopGuardHoldsForOpenForms(t *testing.T) {
 
 func TestScansAreNoSignInsForTheLoopGuard(t *testing.T) {
 	s := newCodeSite(t)
-	phone := newBrowser(t, uaWeChat)
+	phone := newBrowser(t, s.wechat, uaWeChat)
 	for i := range 7 {
 		p := phone.open(fmt.Sprintf("%s/wechat/code/1000000%d", s.URL, i))
 		require.Equal(t, http.StatusOK, p.status)
@@ -797,7 +795,7 @@ func TestPathsOfCodes(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			b := row.site.browser(t)
-			p := b.send(httptest.NewRequest(row.method, row.site.URL+row.path, nil))
+			p := b.show(b.request(row.method, row.path))
 			assert.Equal(t, row.status, p.status)
 			if row.location != "" {
 				assert.Equal(t, row.site.URL+row.location, p.location)
@@ -844,7 +842,7 @@ func TestWhoSignsInByCode(t *testing.T) {
 				uaWeCom: row.wecom, uaWeComPhone: row.wecomPhone, uaPhone: row.phone,
 			} {
 				b := s.browser(t)
-				b.userAgent = userAgent
+				b.header.Set("User-Agent", userAgent)
 				p := b.open("/members")
 				got := string(p.page.Name)
 				if p.status == http.StatusFound {
@@ -892,7 +890,7 @@ func TestPagesThatWantMoreThanACodeBrings(t *testing.T) {
 			t.Run(row.name+", "+path, func(t *testing.T) {
 				s := newClockedCodeSite(t, row.change)
 				b := s.browser(t)
-				b.userAgent = uaPhone
+				b.header.Set("User-Agent", uaPhone)
 				p := b.open("/profile/me")
 				require.Equal(t, wechatgate.PageCode, p.page.Name, "signs in first, as everywhere")
 				require.Equal(t, http.StatusSeeOther, b.enter(s.codeFor(t, "oPerson", p.page.Number)).status)
@@ -909,10 +907,10 @@ func TestPagesThatWantMoreThanACodeBrings(t *testing.T) {
 func TestKeptFormWithACode(t *testing.T) {
 	s := newClockedCodeSite(t)
 	b := s.browser(t)
-	r := httptest.NewRequest(http.MethodPost, s.URL+"/orders", strings.NewReader("note=hello"))
+	r := b.requestOf(http.MethodPost, "/orders", "note=hello")
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
-	p := b.send(r)
+	p := b.show(r)
 	require.Equal(t, http.StatusUnauthorized, p.status)
 	assert.Contains(t, p.body, `id="form-data"`, "kept, and not only talked about")
 	link := regexp.MustCompile(`id="sign-in" href="([^"]+)"`).FindStringSubmatch(p.body)
@@ -975,10 +973,10 @@ func FuzzCodeForm(f *testing.F) {
 		b.open("/members")
 		code := s.codeFor(t, "oPerson", b.page.Number)
 		body = strings.NewReplacer("STATE", b.page.Hidden["state"], "CODE", code).Replace(body)
-		r := httptest.NewRequest(http.MethodPost, s.URL+"/wechat/code", strings.NewReader(body))
+		r := b.requestOf(http.MethodPost, "/wechat/code", body)
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Sec-Fetch-Site", from)
-		p := b.send(r)
+		p := b.show(r)
 		in := b.who() == "oPerson"
 		form, _ := url.ParseQuery(body)
 		typed, _ := codes.ParseCode(form.Get("code"))

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -104,16 +102,8 @@ func pagesBehind(gate *wechatgate.Gate) http.Handler {
 // chat is the account's chat, as people have it.
 func (s *codeSite) chat() *wechattest.Chat {
 	chat := s.wechat.Chat(s.URL+"/wechat/messages", wechattest.ChatSettings{AppID: chatAppID, Token: chatToken, EncodingAESKey: chatKey})
-	chat.Transport = handedTo{s.handler}
+	chat.Transport = handlerTransport{s.handler}
 	return chat
-}
-
-type handedTo struct{ handler http.Handler }
-
-func (h handedTo) RoundTrip(r *http.Request) (*http.Response, error) {
-	w := httptest.NewRecorder()
-	h.handler.ServeHTTP(w, r)
-	return w.Result(), nil
 }
 
 // codeFor sends a number to the chat, and returns the code.
@@ -145,23 +135,22 @@ func (s *codeSite) scan(t *testing.T, p wechattest.Person, shown wechatgate.Page
 
 // codeBrowser is the browser in which the code is typed.
 type codeBrowser struct {
-	t         *testing.T
-	site      *codeSite
-	userAgent string
-	cookies   map[string]string
-	page      wechatgate.Page // with the number
-	leaves    <-chan struct{} // when the person goes away; nil: never
+	*visitor
+	t      *testing.T
+	site   *codeSite
+	page   wechatgate.Page // with the number
+	leaves <-chan struct{} // when the person goes away; nil: never
 }
 
 func (s *codeSite) browser(t *testing.T) *codeBrowser {
 	t.Helper()
-	return &codeBrowser{t: t, site: s, userAgent: uaDesktop, cookies: map[string]string{}}
+	return &codeBrowser{visitor: newVisitor(s.handler, uaDesktop), t: t, site: s}
 }
 
 // clone is a copy of the browser and its cookies.
 func (b *codeBrowser) clone() *codeBrowser {
 	c := *b
-	c.cookies = maps.Clone(b.cookies)
+	c.visitor = b.visitor.clone()
 	return &c
 }
 
@@ -176,7 +165,7 @@ type screen struct {
 // open navigates to a path, and follows no redirect.
 func (b *codeBrowser) open(path string) screen {
 	b.t.Helper()
-	return b.send(httptest.NewRequest(http.MethodGet, b.site.URL+path, nil))
+	return b.show(b.request(http.MethodGet, path))
 }
 
 // enter types a code on the page that is open.
@@ -188,17 +177,18 @@ func (b *codeBrowser) enter(code string) screen {
 // post sends the form of a page with a number, with more headers.
 func (b *codeBrowser) post(form url.Values, headers ...string) screen {
 	b.t.Helper()
-	r := httptest.NewRequest(http.MethodPost, b.site.URL+"/wechat/code", strings.NewReader(form.Encode()))
+	r := b.requestOf(http.MethodPost, "/wechat/code", form.Encode())
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	r.Header.Set("Origin", b.site.URL)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	return b.send(r)
+	return b.show(r)
 }
 
-func (b *codeBrowser) send(r *http.Request) screen {
+// show sends a request and reads the answer.
+func (b *codeBrowser) show(r *http.Request) screen {
 	b.t.Helper()
 	ctx, leave := context.WithCancel(b.t.Context())
 	defer leave()
@@ -209,22 +199,8 @@ func (b *codeBrowser) send(r *http.Request) screen {
 		case <-ctx.Done():
 		}
 	}()
-	r = r.WithContext(ctx)
-	r.Header.Set("User-Agent", b.userAgent)
-	r.Header.Set("Accept", "text/html")
-	for name, value := range b.cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value})
-	}
-	w := httptest.NewRecorder()
-	b.site.handler.ServeHTTP(w, r)
+	w := b.send(r.WithContext(ctx))
 	response := w.Result() // as its headers went out, and not what was set later
-	for _, c := range response.Cookies() {
-		if c.MaxAge < 0 {
-			delete(b.cookies, c.Name)
-		} else {
-			b.cookies[c.Name] = c.Value
-		}
-	}
 	shown := screen{status: response.StatusCode, location: response.Header.Get("Location"), body: w.Body.String()}
 	if text := response.Header.Get(headerPage); text != "" {
 		text, err := url.QueryUnescape(text)
@@ -240,20 +216,12 @@ func (b *codeBrowser) send(r *http.Request) screen {
 // who is whom the site sees, or "".
 func (b *codeBrowser) who() string {
 	b.t.Helper()
-	w := httptest.NewRecorder()
-	r := httptest.NewRequest(http.MethodGet, b.site.URL+"/wechat/user", nil)
-	for name, value := range b.cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value})
-	}
-	b.site.handler.ServeHTTP(w, r)
+	r := b.request(http.MethodGet, "/wechat/user")
+	r.Header.Set("Accept", "*/*")
+	w := b.clone().send(r)
 	var u wechatgate.User
 	require.NoError(b.t, json.Unmarshal(w.Body.Bytes(), &u), w.Body.String())
 	return u.OpenID
-}
-
-// named returns the names of the cookies that contain part.
-func (b *codeBrowser) named(part string) []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(b.cookies)), func(name string) bool { return !strings.Contains(name, part) })
 }
 
 // watchedCodes is a CodeStore that remembers all that it was given, and that can

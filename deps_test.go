@@ -21,7 +21,7 @@ func TestModulesThatTheGateBringsAlong(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	output, err := exec.CommandContext(ctx, goCommand, "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", "./wechat", "./wechattest").CombinedOutput()
+	output, err := exec.CommandContext(ctx, goCommand, "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", "./wechat", "./wechat/account", "./wechat/push", "./wechattest").CombinedOutput()
 	require.NoError(t, err, string(output))
 
 	modules := strings.Fields(string(output))

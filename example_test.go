@@ -2,6 +2,7 @@ package wechatgate_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"html/template"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -119,6 +121,84 @@ func ExampleGate_RequireProfile() {
 	// 200 /orders: your orders
 	// 401 /profile: 授权昵称和头像
 	// 200 /profile: Hello, 小艾
+}
+
+// Who follows the account brings a unionid along, with Options.AskFollower. Others
+// are asked on a page with a button.
+func ExampleGate_RequireUnionID() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	alice, bob := wechattest.Person{Name: "alice"}, wechattest.Person{Name: "bob"}
+	fake.Follow(alice)
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.AskFollower = true
+		gate := must(wechatgate.New(options))
+		return gate.RequireUnionID(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			user, _ := wechatgate.UserFromContext(r.Context())
+			fmt.Fprintln(w, "Points of alice:", user.UnionID == wechattest.UnionID(alice))
+		}))
+	})
+	defer site.Close()
+
+	open(fake.BrowserAs(wechatgate.BrowserWeChat, alice), site.URL+"/points")
+	another := fake.Visitor(wechatgate.BrowserWeChat, wechattest.Habits{Person: &bob, Reads: []wechattest.Wait{wechattest.WaitConsent}})
+	open(another.Client, site.URL+"/points")
+	// Output:
+	// 200 /points: Points of alice: true
+	// 401 /points: 授权昵称和头像
+}
+
+// A page whose share card a script sets up. The handler signs the page that it is
+// about to render; no option is needed for that.
+func ExampleGate_JSConfig() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	fake.RegisterJS("shop.example.com") // JS接口安全域名
+	gate := must(wechatgate.New(fake.Options("https://shop.example.com")))
+
+	page := template.Must(template.New("").Parse(`
+		<script src="https://res.wx.qq.com/open/js/jweixin-1.6.0.js"></script>
+		<script>
+		var config = {{.}};
+		config.jsApiList = ["updateAppMessageShareData", "updateTimelineShareData"];
+		wx.config(config);
+		</script>`))
+	handler := gate.Optional(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		config, err := gate.JSConfig(r)
+		if err != nil {
+			// The page is worth more than its share card. The log has the reason.
+			http.Error(w, "no share card today", http.StatusOK)
+			return
+		}
+		_ = page.Execute(w, config)
+		fmt.Println("wx.config says:", fake.VerifyJSConfig("https://shop.example.com/tea?id=7", config))
+	}))
+
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/tea?id=7", nil))
+	fmt.Println(strings.Contains(w.Body.String(), `"appId":"`+fake.OfficialAccount.ID+`"`))
+	// Output:
+	// wx.config says: <nil>
+	// true
+}
+
+// The gate's Account does whatever else the account's own servers do, with the
+// token that the gate uses.
+func ExampleGate_Account() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	alice := wechattest.Person{Name: "alice"}
+	fake.Follow(alice)
+	gate := must(wechatgate.New(fake.Options("https://shop.example.com")))
+
+	ctx := context.Background()
+	follower, err := gate.Account().Follower(ctx, wechattest.OpenID(fake.OfficialAccount.ID, alice))
+	fmt.Println(follower.Follows, err)
+	_, err = gate.Account().JSConfig(ctx, "https://shop.example.com/")
+	fmt.Println(err, len(fake.Calls(wechattest.OpStableToken)), "token")
+	// Output:
+	// true <nil>
+	// <nil> 1 token
 }
 
 // A page for everybody that greets those who are signed in.
@@ -582,6 +662,83 @@ func ExampleOptions_store() {
 	// Output:
 	// 200 /orders: your orders
 	// files: 1 <nil>
+}
+
+// A program for a thousand sites, each with a host, an account and keys of its own.
+// The host chooses the Gate; a host that is none of them is answered without one,
+// so that made-up hosts fill no memory.
+//
+// Gates share nothing in memory. Two sites of one official account have a Gate and
+// an Account each, and WeChat gives both the same stable token.
+func Example_tenants() {
+	type tenant struct {
+		appID, secret string
+		key           []byte
+	}
+	tenants := map[string]tenant{} // from the site's own records
+	for i := range 1000 {
+		key := sha256.Sum256(fmt.Appendf(nil, "made with openssl rand, number %d", i))
+		tenants[fmt.Sprintf("shop%d.example.com", i)] = tenant{fmt.Sprintf("wx%016d", i), "AppSecret", key[:]}
+	}
+	shop := func(w http.ResponseWriter, r *http.Request) {
+		user, _ := wechatgate.UserFromContext(r.Context())
+		fmt.Fprintln(w, "the shop at", r.Host, "for", user.Key())
+	}
+
+	var (
+		mu    sync.Mutex
+		sites = map[string]http.Handler{} // made when they are visited first
+	)
+	siteOf := func(host string) (http.Handler, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if site, made := sites[host]; made {
+			return site, true
+		}
+		t, known := tenants[host]
+		if !known {
+			return nil, false
+		}
+		gate, err := wechatgate.New(wechatgate.Options{
+			BaseURL:         "https://" + host, // of the records, not of the request
+			OfficialAccount: wechatgate.App{ID: t.appID, Secret: t.secret},
+			SessionKeys:     [][]byte{t.key},
+		})
+		if err != nil {
+			slog.Error("a tenant's settings are wrong", "host", host, "error", err)
+			return nil, false
+		}
+		sites[host] = gate.Require(http.HandlerFunc(shop))
+		return sites[host], true
+	}
+	program := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		site, known := siteOf(strings.ToLower(r.Host)) // behind a proxy that hands Host on
+		if !known {
+			http.Error(w, "no such site", http.StatusMisdirectedRequest)
+			return
+		}
+		site.ServeHTTP(w, r)
+	})
+
+	for _, address := range []string{"https://shop7.example.com/tea", "https://SHOP42.example.com/", "https://shop1000.example.com/"} {
+		r := httptest.NewRequest(http.MethodGet, address, nil)
+		r.Header.Set("User-Agent", "MicroMessenger/8.0 Mobile")
+		r.Header.Set("Accept", "text/html")
+		w := httptest.NewRecorder()
+		program.ServeHTTP(w, r)
+		if w.Code != http.StatusFound {
+			fmt.Println(w.Code)
+			continue
+		}
+		weChat, _ := url.Parse(w.Header().Get("Location"))
+		fmt.Println(w.Code, weChat.Query().Get("appid"), weChat.Query().Get("redirect_uri"))
+	}
+	fmt.Println(len(sites), "gates")
+	// Output:
+	// 302 wx0000000000000007 https://shop7.example.com/wechat/callback
+	// 302 wx0000000000000042 https://shop42.example.com/wechat/callback
+	// 421
+	// 2 gates
 }
 
 // A failure has a Reason for the visitor, and a cause for the log.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"regexp"
 	"strings"
@@ -203,7 +202,7 @@ func TestCheckConfigNamesEveryMistake(t *testing.T) {
 }
 
 func TestCheckAnswersAQuestionAlone(t *testing.T) {
-	g := newShop(t).guest(t, inWeChat)
+	g := newShop(t).guest(t, uaWeChat)
 	const nonce = "0123456789abcdef0123456789abcdef"
 	w := g.fetch(http.MethodGet, "/wechat/check?nonce="+nonce)
 	assert.Equal(t, http.StatusOK, w.Code)
@@ -256,8 +255,8 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 		request := requests[i]
 		g.shop.handler = handler
 		before := store.news.Load()
-		other := &guest{g.t, g.shop, g.userAgent, maps.Clone(g.cookies)}
-		w := other.send(request.method, request.target, request.header, request.body)
+		other := &guest{g.clone(), g.t, g.shop}
+		w := other.ask(request.method, request.target, request.header, request.body)
 		h := w.Header().Clone()
 		var cookies []string
 		for _, c := range w.Result().Cookies() {
@@ -287,17 +286,17 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 		open func(t *testing.T) *guest
 	}
 	states := []state{
-		{"anonymous", func(t *testing.T) *guest { return newShop(t, common).guest(t, inWeChat) }},
-		{"anonymous, on a computer", func(t *testing.T) *guest { return newShop(t, common).guest(t, atComputer) }},
-		{"anonymous, on a phone", func(t *testing.T) *guest { return newShop(t, common).guest(t, onPhone) }},
+		{"anonymous", func(t *testing.T) *guest { return newShop(t, common).guest(t, uaWeChat) }},
+		{"anonymous, on a computer", func(t *testing.T) *guest { return newShop(t, common).guest(t, uaDesktop) }},
+		{"anonymous, on a phone", func(t *testing.T) *guest { return newShop(t, common).guest(t, uaPhone) }},
 		{"anonymous, where the fragment is kept", func(t *testing.T) *guest {
-			return newShop(t, common, func(o *wechatgate.Options) { o.KeepFragment = true }).guest(t, inWeChat)
+			return newShop(t, common, func(o *wechatgate.Options) { o.KeepFragment = true }).guest(t, uaWeChat)
 		}},
 		{"signed in", func(t *testing.T) *guest {
 			s := newShop(t, common)
 			stripped(s)
-			g := s.guest(t, inWeChat)
-			g.signInAt("/shop/page")
+			g := s.guest(t, uaWeChat)
+			g.arriveAt("/shop/page")
 			return g
 		}},
 		{"signed in with a profile", func(t *testing.T) *guest {
@@ -308,8 +307,8 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 				}
 			})
 			stripped(s)
-			g := s.guest(t, inWeChat)
-			g.signInAt("/shop/page")
+			g := s.guest(t, uaWeChat)
+			g.arriveAt("/shop/page")
 			return g
 		}},
 		{"a session that is revoked", func(t *testing.T) *guest {
@@ -323,25 +322,25 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 				}
 			})
 			stripped(s)
-			g := s.guest(t, inWeChat)
-			g.signInAt("/shop/page")
+			g := s.guest(t, uaWeChat)
+			g.arriveAt("/shop/page")
 			revoked = true
 			return g
 		}},
 		{"a cookie that does not open", func(t *testing.T) *guest {
-			g := newShop(t, common).guest(t, inWeChat)
+			g := newShop(t, common).guest(t, uaWeChat)
 			g.cookies["__Host-wechatgate"] = "rubbish"
 			return g
 		}},
 		{"a session that the Store does not know", func(t *testing.T) *guest {
 			store.newErr = nil
-			g := newShop(t, common, func(o *wechatgate.Options) { o.Store = store }).guest(t, inWeChat)
+			g := newShop(t, common, func(o *wechatgate.Options) { o.Store = store }).guest(t, uaWeChat)
 			g.cookies["__Host-wechatgate"] = "some-id"
 			return g
 		}},
 		{"a Store that failed", func(t *testing.T) *guest {
 			store.newErr = errors.New("connection refused")
-			g := newShop(t, common, func(o *wechatgate.Options) { o.Store = store }).guest(t, inWeChat)
+			g := newShop(t, common, func(o *wechatgate.Options) { o.Store = store }).guest(t, uaWeChat)
 			g.cookies["__Host-wechatgate"] = "some-id"
 			return g
 		}},
@@ -377,34 +376,34 @@ func TestCheckAndChallengeAnswerAsRequireDoes(t *testing.T) {
 	}
 }
 
-// signInAt is signIn for a page below a mount path.
-func (g *guest) signInAt(target string) {
+// arriveAt is arrive for a page below a mount path.
+func (g *guest) arriveAt(target string) {
 	g.t.Helper()
 	base := g.shop.base
 	g.shop.base = shopURL
-	_, w := g.open(target)
+	_, w := g.follow(target)
 	g.shop.base = base
 	require.Contains(g.t, w.Body.String(), "openid=")
 }
 
 func TestCheckSaysWhy(t *testing.T) {
 	s := newShop(t)
-	g := s.guest(t, inWeChat)
+	g := s.guest(t, uaWeChat)
 	var user wechatgate.User
 	var errs [2]error
 	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, errs[0] = s.gate.Check(w, r)
 		_, errs[1] = s.gate.CheckProfile(w, r)
 	})
-	w := g.get("/page")
+	w := g.open("/page")
 	assert.ErrorIs(t, errs[0], wechatgate.ErrNotSignedIn)
 	assert.ErrorIs(t, errs[1], wechatgate.ErrNotSignedIn)
 	assert.Empty(t, w.Header(), "it writes no answer")
 	look := s.handler
 	s.handler = s.gate.Require(shopPage)
-	g.signIn()
+	g.arrive()
 	s.handler = look
-	g.get("/page")
+	g.open("/page")
 	assert.NoError(t, errs[0])
 	assert.Equal(t, wechattest.OpenID(s.fake.OfficialAccount.ID, wechattest.Person{Name: "alice"}), user.OpenID)
 	assert.ErrorIs(t, errs[1], wechatgate.ErrProfileRequired)
@@ -429,8 +428,8 @@ func TestChallengeTakesErrorsOfOthers(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			s := newShop(t)
 			s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.gate.Challenge(w, r, row.err) })
-			g := s.guest(t, inWeChat)
-			w := g.get("/page?x=1")
+			g := s.guest(t, uaWeChat)
+			w := g.open("/page?x=1")
 			assert.Equal(t, row.status, w.Code)
 			assert.Equal(t, row.title, title(w))
 			assertOwnHeaders(t, w.Header())

@@ -29,13 +29,7 @@ import (
 // the site's developers, its operators. Nothing here needs a network, so that
 // tests can run on a clock of their own.
 
-const (
-	inWeChat   = "Mozilla/5.0 (Linux; Android 14; 23013RK75C) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/130.0.6723.103 Mobile Safari/537.36 MicroMessenger/8.0.56.2800(0x28003855) Language/en"
-	atComputer = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36"
-	onPhone    = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
-
-	shopURL = "https://shop.example.com"
-)
+const shopURL = "https://shop.example.com"
 
 // shop is a gated site, with WeChat beside it.
 type shop struct {
@@ -85,32 +79,28 @@ func (h handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-// guest is a browser at the shop.
+// guest is a visitor of the shop who reads English.
 type guest struct {
-	t         *testing.T
-	shop      *shop
-	userAgent string
-	cookies   map[string]string
+	*visitor
+	t    *testing.T
+	shop *shop
 }
 
 func (s *shop) guest(t *testing.T, userAgent string) *guest {
 	t.Helper()
-	return &guest{t: t, shop: s, userAgent: userAgent, cookies: map[string]string{}}
+	v := newVisitor(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }), strings.Replace(userAgent, "Language/zh_CN", "Language/en", 1))
+	v.header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+	v.header.Set("Accept-Language", "en")
+	v.header.Set("Sec-Fetch-Mode", "navigate")
+	v.header.Set("Sec-Fetch-Dest", "document")
+	return &guest{v, t, s}
 }
 
-// send makes one request. It is a navigation of a person who reads English,
-// unless header says otherwise; a POST comes from a page of the same site.
-func (g *guest) send(method, target string, header map[string]string, body string) *httptest.ResponseRecorder {
+// ask makes one request. It is a navigation, unless header says otherwise; a POST
+// comes from a page of the same site.
+func (g *guest) ask(method, target string, header map[string]string, body string) *httptest.ResponseRecorder {
 	g.t.Helper()
-	r := httptest.NewRequestWithContext(g.t.Context(), method, target, strings.NewReader(body))
-	r.Host = strings.TrimPrefix(shopURL, "https://")
-	r.Header = http.Header{
-		"User-Agent":      {g.userAgent},
-		"Accept":          {"text/html,application/xhtml+xml,*/*;q=0.8"},
-		"Accept-Language": {"en"},
-		"Sec-Fetch-Mode":  {"navigate"},
-		"Sec-Fetch-Dest":  {"document"},
-	}
+	r := g.requestOf(method, target, body)
 	if method == http.MethodPost {
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 		r.Header.Set("Origin", shopURL)
@@ -126,34 +116,18 @@ func (g *guest) send(method, target string, header map[string]string, body strin
 			r.Header.Set(name, value)
 		}
 	}
-	for name, value := range g.cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value})
-	}
-	w := httptest.NewRecorder()
-	g.shop.handler.ServeHTTP(w, r)
-	for _, c := range w.Result().Cookies() {
-		g.cookies[c.Name] = c.Value
-		if c.MaxAge < 0 {
-			delete(g.cookies, c.Name)
-		}
-	}
-	return w
-}
-
-func (g *guest) get(target string) *httptest.ResponseRecorder {
-	g.t.Helper()
-	return g.send(http.MethodGet, target, nil, "")
+	return g.send(r)
 }
 
 // fetch is a script's request.
 func (g *guest) fetch(method, target string) *httptest.ResponseRecorder {
 	g.t.Helper()
-	return g.send(method, target, map[string]string{"Accept": "*/*", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, "")
+	return g.ask(method, target, map[string]string{"Accept": "*/*", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, "")
 }
 
-// open follows redirects, through WeChat and back, to a page or to an address of
-// another site. It returns where that is.
-func (g *guest) open(target string) (address string, w *httptest.ResponseRecorder) {
+// follow opens a page and follows redirects, through WeChat and back, to a page
+// or to an address of another site. It returns where that is.
+func (g *guest) follow(target string) (address string, w *httptest.ResponseRecorder) {
 	g.t.Helper()
 	for range 20 {
 		path, ours := strings.CutPrefix(target, g.shop.base)
@@ -165,11 +139,11 @@ func (g *guest) open(target string) (address string, w *httptest.ResponseRecorde
 		}
 		if path, _, _ = strings.Cut(path, "#"); strings.HasPrefix(target, g.shop.fake.URL) {
 			r := httptest.NewRequestWithContext(g.t.Context(), http.MethodGet, path, nil)
-			r.Header.Set("User-Agent", g.userAgent)
+			r.Header.Set("User-Agent", g.header.Get("User-Agent"))
 			w = httptest.NewRecorder()
 			g.shop.fake.ServeHTTP(w, r)
 		} else {
-			w = g.get(path)
+			w = g.open(path)
 		}
 		if w.Header().Get("Location") == "" {
 			return target, w
@@ -180,37 +154,27 @@ func (g *guest) open(target string) (address string, w *httptest.ResponseRecorde
 	return "", nil
 }
 
-// signIn opens a page and has to arrive there.
-func (g *guest) signIn() {
+// arrive signs in by opening a page.
+func (g *guest) arrive() {
 	g.t.Helper()
-	_, w := g.open("/page")
+	_, w := g.follow("/page")
 	require.Equal(g.t, http.StatusOK, w.Code, w.Body.String())
 	require.Contains(g.t, w.Body.String(), "openid=")
 }
 
-// leave begins a sign-in and returns the callback's path, as WeChat would call it.
-func (g *guest) leave(header map[string]string) string {
+// leaveWith is leave, by a navigation with these headers.
+func (g *guest) leaveWith(header map[string]string) string {
 	g.t.Helper()
-	w := g.send(http.MethodGet, "/page", header, "")
+	w := g.ask(http.MethodGet, "/page", header, "")
 	require.Equal(g.t, http.StatusFound, w.Code, w.Body.String())
 	u, err := url.Parse(w.Header().Get("Location"))
 	require.NoError(g.t, err)
-	return "/wechat/callback?code=CODE&state=" + u.Query().Get("state")
+	return callbackOf("CODE", u.Query().Get("state"))
 }
 
 func (g *guest) isSignedIn() bool {
 	g.t.Helper()
 	return g.fetch(http.MethodGet, "/wechat/user").Code == http.StatusOK
-}
-
-// cookiesWith returns the names of the cookies that contain part.
-func (g *guest) cookiesWith(part string) (names []string) {
-	for name := range g.cookies {
-		if strings.Contains(name, part) {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // link is the address of the link or button with this class or id.
@@ -277,32 +241,32 @@ func TestNothingTypedIsLost(t *testing.T) {
 		says string // on the page that does not keep it; empty: no page, 303
 		next string // where the button leads
 	}{
-		{name: "from our own site, inside WeChat", userAgent: inWeChat, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "from our own site, on a computer", userAgent: atComputer, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "with the QR code in our page", userAgent: atComputer, change: func(o *wechatgate.Options) { o.EmbedQR = true }, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "where the fragment is kept", userAgent: inWeChat, change: func(o *wechatgate.Options) { o.KeepFragment = true }, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "of an old browser", userAgent: inWeChat, header: header{"Sec-Fetch-Mode": "", "Sec-Fetch-Dest": "", "Sec-Fetch-Site": ""}, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "with a charset", userAgent: inWeChat, header: header{"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "an empty one", userAgent: inWeChat, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "of 64 KiB", userAgent: inWeChat, body: "a=" + strings.Repeat("x", 64<<10-2), kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "of one who is signed in, and whose profile is wanted", userAgent: inWeChat, profile: true, body: small, kept: true, next: "/wechat/login?scope=snsapi_userinfo&return_to=%2Fwechat%2Fresend"},
+		{name: "from our own site, inside WeChat", userAgent: uaWeChat, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "from our own site, on a computer", userAgent: uaDesktop, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "with the QR code in our page", userAgent: uaDesktop, change: func(o *wechatgate.Options) { o.EmbedQR = true }, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "where the fragment is kept", userAgent: uaWeChat, change: func(o *wechatgate.Options) { o.KeepFragment = true }, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "of an old browser", userAgent: uaWeChat, header: header{"Sec-Fetch-Mode": "", "Sec-Fetch-Dest": "", "Sec-Fetch-Site": ""}, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "with a charset", userAgent: uaWeChat, header: header{"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}, body: small, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "an empty one", userAgent: uaWeChat, kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "of 64 KiB", userAgent: uaWeChat, body: "a=" + strings.Repeat("x", 64<<10-2), kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "of one who is signed in, and whose profile is wanted", userAgent: uaWeChat, profile: true, body: small, kept: true, next: "/wechat/login?scope=snsapi_userinfo&return_to=%2Fwechat%2Fresend"},
 
-		{name: "of a byte more", userAgent: inWeChat, body: "a=" + strings.Repeat("x", 64<<10-1), says: "too long to be kept", next: "/order?id=3"},
-		{name: "of 4,096 fields", userAgent: inWeChat, body: strings.Repeat("a=&", 4095) + "a=", kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
-		{name: "of a field more", userAgent: inWeChat, body: strings.Repeat("a=&", 4096) + "a=", says: "too long to be kept", next: "/order?id=3"},
-		{name: "with files", userAgent: inWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x"}, body: "--x--", says: "Files and what you typed with them", next: "/order?id=3"},
-		{name: "of no type", userAgent: inWeChat, header: header{"Content-Type": ""}, body: small, says: "cannot be kept", next: "/order?id=3"},
-		{name: "not in UTF-8", userAgent: inWeChat, body: "name=%D5%C5%C8%FD", says: "cannot be kept", next: "/order?id=3"},
-		{name: "not urlencoded", userAgent: inWeChat, body: "name=%zz", says: "cannot be kept", next: "/order?id=3"},
-		{name: "on a phone, where the flow ends in WeChat", userAgent: onPhone, body: small, says: "cannot be taken along", next: "/order?id=3"},
-		{name: "where there is no flow", userAgent: inWeChat, change: websiteAlone, body: small, says: "you cannot sign in here", next: "/order?id=3"},
-		{name: "with files, from no page that is known", userAgent: inWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x", "Referer": ""}, says: "Files", next: "/"},
-		{name: "with files, from a page that is not ours", userAgent: inWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x", "Referer": "https://evil.example/"}, says: "Files", next: "/"},
+		{name: "of a byte more", userAgent: uaWeChat, body: "a=" + strings.Repeat("x", 64<<10-1), says: "too long to be kept", next: "/order?id=3"},
+		{name: "of 4,096 fields", userAgent: uaWeChat, body: strings.Repeat("a=&", 4095) + "a=", kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "of a field more", userAgent: uaWeChat, body: strings.Repeat("a=&", 4096) + "a=", says: "too long to be kept", next: "/order?id=3"},
+		{name: "with files", userAgent: uaWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x"}, body: "--x--", says: "Files and what you typed with them", next: "/order?id=3"},
+		{name: "of no type", userAgent: uaWeChat, header: header{"Content-Type": ""}, body: small, says: "cannot be kept", next: "/order?id=3"},
+		{name: "not in UTF-8", userAgent: uaWeChat, body: "name=%D5%C5%C8%FD", says: "cannot be kept", next: "/order?id=3"},
+		{name: "not urlencoded", userAgent: uaWeChat, body: "name=%zz", says: "cannot be kept", next: "/order?id=3"},
+		{name: "on a phone, where the flow ends in WeChat", userAgent: uaPhone, body: small, says: "cannot be taken along", next: "/order?id=3"},
+		{name: "where there is no flow", userAgent: uaWeChat, change: websiteAlone, body: small, says: "you cannot sign in here", next: "/order?id=3"},
+		{name: "with files, from no page that is known", userAgent: uaWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x", "Referer": ""}, says: "Files", next: "/"},
+		{name: "with files, from a page that is not ours", userAgent: uaWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x", "Referer": "https://evil.example/"}, says: "Files", next: "/"},
 
-		{name: "from another site", userAgent: inWeChat, header: header{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, body: small},
-		{name: "from another site, of an old browser", userAgent: inWeChat, header: header{"Sec-Fetch-Site": "", "Origin": "https://evil.example"}, body: small},
-		{name: "from a neighbour", userAgent: inWeChat, header: header{"Sec-Fetch-Site": "same-site", "Origin": "https://blog.example.com"}, body: small},
-		{name: "from a page that hides its origin", userAgent: inWeChat, header: header{"Sec-Fetch-Site": "cross-site", "Origin": "null"}, body: small},
+		{name: "from another site", userAgent: uaWeChat, header: header{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, body: small},
+		{name: "from another site, of an old browser", userAgent: uaWeChat, header: header{"Sec-Fetch-Site": "", "Origin": "https://evil.example"}, body: small},
+		{name: "from a neighbour", userAgent: uaWeChat, header: header{"Sec-Fetch-Site": "same-site", "Origin": "https://blog.example.com"}, body: small},
+		{name: "from a page that hides its origin", userAgent: uaWeChat, header: header{"Sec-Fetch-Site": "cross-site", "Origin": "null"}, body: small},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newShop(t, func(o *wechatgate.Options) {
@@ -313,13 +277,13 @@ func TestNothingTypedIsLost(t *testing.T) {
 			})
 			g := s.guest(t, row.userAgent)
 			if row.profile {
-				g.signIn()
+				g.arrive()
 				s.handler = s.gate.RequireProfile(shopPage)
 			}
 			h := header{"Referer": form}
 			maps.Copy(h, row.header)
 			before := len(g.cookies)
-			w := g.send(http.MethodPost, "/order/new?copy=%2f&x=a+b", h, row.body)
+			w := g.ask(http.MethodPost, "/order/new?copy=%2f&x=a+b", h, row.body)
 			if row.next == "" {
 				assert.Equal(t, http.StatusSeeOther, w.Code)
 				assert.NotContains(t, w.Body.String(), "form-data")
@@ -358,7 +322,7 @@ func TestKeptFormHoldsWhatWasTyped(t *testing.T) {
 	for _, mount := range []string{"", "/shop"} {
 		t.Run("below "+shopURL+mount, func(t *testing.T) {
 			s := newShop(t, func(o *wechatgate.Options) { o.BaseURL = shopURL + mount })
-			w := s.guest(t, inWeChat).send(http.MethodPost, "/a%20b/%E5%AD%97", nil, encodeFields(fields))
+			w := s.guest(t, uaWeChat).ask(http.MethodPost, "/a%20b/%E5%AD%97", nil, encodeFields(fields))
 			action, got, _ := keptForm(t, w.Body.String())
 			assert.Equal(t, mount+"/a%20b/%E5%AD%97", action, "with the mount path: a browser posts to it")
 			assert.Equal(t, fields, got)
@@ -367,7 +331,7 @@ func TestKeptFormHoldsWhatWasTyped(t *testing.T) {
 		})
 	}
 	t.Run("a target that could be read as another host", func(t *testing.T) {
-		w := newShop(t).guest(t, inWeChat).send(http.MethodPost, shopURL+"//evil.example/x", nil, "a=b")
+		w := newShop(t).guest(t, uaWeChat).ask(http.MethodPost, shopURL+"//evil.example/x", nil, "a=b")
 		action, _, _ := keptForm(t, w.Body.String())
 		assert.Equal(t, "/", action)
 	})
@@ -379,12 +343,12 @@ func TestForeignHostIsForgottenWithItsSignIn(t *testing.T) {
 	defer fake.Close()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShopAt(t, fake)
-		s.guest(t, inWeChat).leave(map[string]string{"Host": "evil.example"})
+		s.guest(t, uaWeChat).leaveWith(map[string]string{"Host": "evil.example"})
 		callback := "/wechat/callback?again=1&code=CODE&state=" + strings.Repeat("a", 32)
 		const words = "that this site does not sign in at"
-		assert.Contains(t, s.guest(t, inWeChat).get(callback).Body.String(), words)
+		assert.Contains(t, s.guest(t, uaWeChat).open(callback).Body.String(), words)
 		time.Sleep(10*time.Minute + time.Second)
-		assert.NotContains(t, s.guest(t, inWeChat).get(callback).Body.String(), words)
+		assert.NotContains(t, s.guest(t, uaWeChat).open(callback).Body.String(), words)
 		assert.Len(t, s.log.lines("began_at"), 1)
 	})
 }
@@ -396,7 +360,7 @@ func TestPostWithoutABody(t *testing.T) {
 			s := newShop(t, func(o *wechatgate.Options) { o.CodeSignIn.Scan = true })
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, shopURL+target, nil)
 			require.NoError(t, err)
-			r.Header = http.Header{"Accept": {"text/html"}, "User-Agent": {inWeChat}, "Content-Type": {"application/x-www-form-urlencoded"}}
+			r.Header = http.Header{"Accept": {"text/html"}, "User-Agent": {uaWeChat}, "Content-Type": {"application/x-www-form-urlencoded"}}
 			w := httptest.NewRecorder()
 			assert.NotPanics(t, func() { s.handler.ServeHTTP(w, r) })
 			assert.Equal(t, status, w.Code)
@@ -405,19 +369,19 @@ func TestPostWithoutABody(t *testing.T) {
 }
 
 func TestSignInOfAKeptFormEndsAtResend(t *testing.T) {
-	for name, userAgent := range map[string]string{"inside WeChat": inWeChat, "on a computer": atComputer} {
+	for name, userAgent := range map[string]string{"inside WeChat": uaWeChat, "on a computer": uaDesktop} {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t)
 			g := s.guest(t, userAgent)
-			w := g.send(http.MethodPost, "/order", nil, "a=b")
-			address, w := g.open(link(t, w.Body.String(), `id="sign-in"`))
+			w := g.ask(http.MethodPost, "/order", nil, "a=b")
+			address, w := g.follow(link(t, w.Body.String(), `id="sign-in"`))
 			assert.Equal(t, shopURL+"/wechat/resend#", address)
 			assert.Equal(t, http.StatusOK, w.Code)
 			assert.Contains(t, w.Body.String(), `id="send"`)
 			assert.Contains(t, w.Body.String(), `id="discard"`)
 			assert.NotContains(t, w.Header().Get("Content-Security-Policy"), "form-action", "the site may redirect anywhere")
 			assertOwnHeaders(t, w.Header())
-			assert.Equal(t, http.StatusMethodNotAllowed, g.send(http.MethodPost, "/wechat/resend", nil, "").Code)
+			assert.Equal(t, http.StatusMethodNotAllowed, g.ask(http.MethodPost, "/wechat/resend", nil, "").Code)
 		})
 	}
 }
@@ -436,14 +400,14 @@ func TestLogoutTellsFormsFromScripts(t *testing.T) {
 		{"an old browser's fetch", map[string]string{"Sec-Fetch-Mode": "", "Sec-Fetch-Dest": "", "Accept": "application/json"}, http.StatusNoContent, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			g := newShop(t).guest(t, inWeChat)
-			g.signIn()
-			w := g.send(http.MethodPost, "/wechat/logout", row.header, "")
+			g := newShop(t).guest(t, uaWeChat)
+			g.arrive()
+			w := g.ask(http.MethodPost, "/wechat/logout", row.header, "")
 			assert.Equal(t, row.status, w.Code)
 			assert.Equal(t, row.location, w.Header().Get("Location"))
 			assert.Empty(t, w.Body.String())
 			assert.False(t, g.isSignedIn())
-			assert.Len(t, g.cookiesWith("-signed-out"), 1)
+			assert.Len(t, g.named("-signed-out"), 1)
 		})
 	}
 }
@@ -456,14 +420,14 @@ func TestWhoAmI(t *testing.T) {
 			return nil
 		}
 	})
-	g := s.guest(t, inWeChat)
+	g := s.guest(t, uaWeChat)
 	w := g.fetch(http.MethodGet, "/wechat/user")
 	assert.Equal(t, http.StatusUnauthorized, w.Code)
 	assert.JSONEq(t, `{"error":"login_required","login_url":"`+shopURL+`/wechat/login"}`, w.Body.String())
 	assertOwnHeaders(t, w.Header())
 
-	g.signIn()
-	for _, w := range []*httptest.ResponseRecorder{g.fetch(http.MethodGet, "/wechat/user"), g.get("/wechat/user")} {
+	g.arrive()
+	for _, w := range []*httptest.ResponseRecorder{g.fetch(http.MethodGet, "/wechat/user"), g.open("/wechat/user")} {
 		assert.Equal(t, http.StatusOK, w.Code)
 		assertOwnHeaders(t, w.Header())
 		assert.Empty(t, w.Header()["Access-Control-Allow-Origin"])
@@ -479,7 +443,7 @@ func TestWhoAmI(t *testing.T) {
 	assert.Equal(t, http.StatusMethodNotAllowed, g.fetch(http.MethodPost, "/wechat/user").Code)
 
 	store.newErr = errors.New("connection refused")
-	down := newShop(t, func(o *wechatgate.Options) { o.Store, o.Public = store, []string{"/"} }).guest(t, inWeChat)
+	down := newShop(t, func(o *wechatgate.Options) { o.Store, o.Public = store, []string{"/"} }).guest(t, uaWeChat)
 	down.cookies["__Host-wechatgate"] = "some-id"
 	w = down.fetch(http.MethodGet, "/wechat/user")
 	assert.Equal(t, http.StatusServiceUnavailable, w.Code, "not 401: whether there is a session is unknown")
@@ -509,12 +473,12 @@ func TestScriptsAreToldHowToGetAProfile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t)
 			s.fake.SignInAs(wechattest.Person{Name: "bob", Nickname: "Bob"})
-			g := s.guest(t, inWeChat)
+			g := s.guest(t, uaWeChat)
 			page := wrap(s.gate)
 			s.handler = page
 			assert.Contains(t, g.fetch(http.MethodGet, "/api/me").Body.String(), `"login_required"`, "while nobody is signed in")
 			s.handler = s.gate.Require(shopPage)
-			g.signIn()
+			g.arrive()
 			s.handler = page
 			w := g.fetch(http.MethodGet, "/api/me")
 			assert.Equal(t, http.StatusUnauthorized, w.Code)
@@ -528,7 +492,7 @@ func TestScriptsAreToldHowToGetAProfile(t *testing.T) {
 			query := u.Query()
 			query.Set("return_to", "/album")
 			u.RawQuery = query.Encode()
-			address, w := g.open(u.String())
+			address, w := g.follow(u.String())
 			assert.Equal(t, shopURL+"/album#", address)
 			assert.Contains(t, w.Body.String(), `nickname="Bob"`)
 			assert.Equal(t, http.StatusOK, g.fetch(http.MethodGet, "/api/me").Code)
@@ -544,10 +508,10 @@ func TestUnauthorizedIsToldWhyAndWhere(t *testing.T) {
 			w.WriteHeader(http.StatusTeapot)
 		})
 	})
-	g := s.guest(t, inWeChat)
+	g := s.guest(t, uaWeChat)
 	assert.Equal(t, http.StatusTeapot, g.fetch(http.MethodGet, "/api").Code)
 	assert.Equal(t, wechatgate.Challenge{Error: "login_required", LoginURL: shopURL + "/wechat/login"}, got)
-	g.signIn()
+	g.arrive()
 	s.handler = s.gate.RequireProfile(shopPage)
 	assert.Equal(t, http.StatusTeapot, g.fetch(http.MethodGet, "/api").Code)
 	assert.Equal(t, wechatgate.Challenge{Error: "profile_required", LoginURL: shopURL + "/wechat/login?scope=snsapi_userinfo"}, got)
@@ -575,10 +539,10 @@ func TestLoginURLAndLogoutURL(t *testing.T) {
 			assert.Equal(t, base+"/wechat/logout?return_to="+want, s.gate.LogoutURL(returnTo), returnTo)
 		}
 	}
-	g := newShop(t).guest(t, inWeChat)
-	address, _ := g.open(g.shop.gate.LoginURL("/album?x=1"))
+	g := newShop(t).guest(t, uaWeChat)
+	address, _ := g.follow(g.shop.gate.LoginURL("/album?x=1"))
 	assert.Equal(t, shopURL+"/album?x=1#", address)
-	w := g.send(http.MethodPost, strings.TrimPrefix(g.shop.gate.LogoutURL("/bye?x=1"), shopURL), nil, "")
+	w := g.ask(http.MethodPost, strings.TrimPrefix(g.shop.gate.LogoutURL("/bye?x=1"), shopURL), nil, "")
 	assert.Equal(t, shopURL+"/bye?x=1", w.Header().Get("Location"))
 }
 
@@ -587,25 +551,25 @@ func TestSignOutWritesHeadersAlone(t *testing.T) {
 	s := newShop(t, func(o *wechatgate.Options) {
 		o.OnLogout = func(_ *http.Request, u wechatgate.User) { left = append(left, u.OpenID) }
 	})
-	g := s.guest(t, inWeChat)
-	g.signIn()
-	require.Len(t, g.cookiesWith("-login-"), 1, "the finished attempt")
+	g := s.guest(t, uaWeChat)
+	g.arrive()
+	require.Len(t, g.named("-login-"), 1, "the finished attempt")
 	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if assert.NoError(t, s.gate.SignOut(w, r)) {
 			w.WriteHeader(http.StatusTeapot)
 			_, _ = io.WriteString(w, "the site's own words")
 		}
 	})
-	w := g.send(http.MethodPost, "/account/close", map[string]string{"Origin": "https://other.example", "Sec-Fetch-Site": "cross-site"}, "")
+	w := g.ask(http.MethodPost, "/account/close", map[string]string{"Origin": "https://other.example", "Sec-Fetch-Site": "cross-site"}, "")
 	assert.Equal(t, http.StatusTeapot, w.Code)
 	assert.Equal(t, "the site's own words", w.Body.String())
 	assert.Empty(t, w.Header().Get("Location"))
-	assert.Empty(t, g.cookiesWith("-login-"), "finished attempts go")
-	assert.Equal(t, []string{"__Host-wechatgate-signed-out"}, g.cookiesWith(""))
+	assert.Empty(t, g.named("-login-"), "finished attempts go")
+	assert.Equal(t, []string{"__Host-wechatgate-signed-out"}, g.named(""))
 	assert.Equal(t, []string{wechattest.OpenID(s.fake.OfficialAccount.ID, wechattest.Person{Name: "alice"})}, left)
 
 	s.handler = s.gate.Require(shopPage)
-	assert.Equal(t, "You are signed out", title(g.get("/page")), "no silent sign-in")
+	assert.Equal(t, "You are signed out", title(g.open("/page")), "no silent sign-in")
 
 	down := newShop(t, func(o *wechatgate.Options) { o.Store = &faultyStore{newErr: errors.New("connection refused")} })
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
@@ -643,13 +607,13 @@ func TestDataOfTheSite(t *testing.T) {
 				user, _ = wechatgate.UserFromContext(r.Context())
 				fmt.Fprint(w, "openid=")
 			}))
-			g := s.guest(t, inWeChat)
+			g := s.guest(t, uaWeChat)
 			if row.fits {
-				g.signIn()
+				g.arrive()
 				assert.Equal(t, row.data, user.Data)
 				return
 			}
-			_, w := g.open("/page")
+			_, w := g.follow("/page")
 			assert.Equal(t, http.StatusInternalServerError, w.Code)
 			assert.False(t, g.isSignedIn())
 			assert.Len(t, s.log.lines("Login.Data"), 1)
@@ -664,8 +628,8 @@ func TestSessionSaysWhenItEnds(t *testing.T) {
 	defer fake.Close()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShopAt(t, fake, func(o *wechatgate.Options) { o.SessionLifetime = 36 * time.Hour })
-		g := s.guest(t, inWeChat)
-		g.signIn()
+		g := s.guest(t, uaWeChat)
+		g.arrive()
 		began := time.Now()
 		time.Sleep(35 * time.Hour)
 		var user wechatgate.User
@@ -698,8 +662,8 @@ func TestRefuseTellsTheVisitor(t *testing.T) {
 			s := newShop(t, func(o *wechatgate.Options) {
 				o.OnLogin = func(*http.Request, *wechatgate.Login) error { return row.err }
 			})
-			g := s.guest(t, inWeChat)
-			_, w := g.open("/page")
+			g := s.guest(t, uaWeChat)
+			_, w := g.follow("/page")
 			assert.Equal(t, http.StatusForbidden, w.Code)
 			assert.Contains(t, w.Body.String(), row.contains)
 			if row.not != "" {
@@ -716,27 +680,27 @@ func pagesOf(t *testing.T, change func(*wechatgate.Options)) map[string]*httptes
 	s := newShop(t, change)
 	fresh := func(userAgent string) *guest { return s.guest(t, userAgent) }
 	pages := map[string]*httptest.ResponseRecorder{
-		"keep-form":      fresh(inWeChat).send(http.MethodPost, "/order", nil, "a=b"),
-		"resend":         fresh(inWeChat).get("/wechat/resend"),
-		"signed-out":     fresh(inWeChat).get("/wechat/signed-out"),
-		"open-in-wechat": fresh(onPhone).get("/page"),
-		"404":            fresh(inWeChat).get("/wechat/nothing"),
-		"retry":          fresh(inWeChat).get("/wechat/callback"),
-		"reload":         fresh(inWeChat).get("/wechat/callback?code=C&state=0123456789abcdef0123456789abcdef"),
+		"keep-form":      fresh(uaWeChat).ask(http.MethodPost, "/order", nil, "a=b"),
+		"resend":         fresh(uaWeChat).open("/wechat/resend"),
+		"signed-out":     fresh(uaWeChat).open("/wechat/signed-out"),
+		"open-in-wechat": fresh(uaPhone).open("/page"),
+		"404":            fresh(uaWeChat).open("/wechat/nothing"),
+		"retry":          fresh(uaWeChat).open("/wechat/callback"),
+		"reload":         fresh(uaWeChat).open("/wechat/callback?code=C&state=0123456789abcdef0123456789abcdef"),
 	}
-	member := fresh(inWeChat)
-	member.signIn()
-	pages["sign-out"] = member.get("/wechat/logout")
-	pages["cross-site sign-out"] = member.send(http.MethodPost, "/wechat/logout", map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, "")
+	member := fresh(uaWeChat)
+	member.arrive()
+	pages["sign-out"] = member.open("/wechat/logout")
+	pages["cross-site sign-out"] = member.ask(http.MethodPost, "/wechat/logout", map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, "")
 	s.handler = s.gate.RequireProfile(shopPage)
-	pages["consent"] = member.get("/page")
+	pages["consent"] = member.open("/page")
 
 	other := newShop(t, change, func(o *wechatgate.Options) {
 		o.OfficialAccount, o.EmbedQR, o.KeepFragment = wechatgate.App{}, true, true
 	})
-	pages["fragment"] = other.guest(t, atComputer).get("/page")
-	pages["sign-in"] = other.guest(t, atComputer).get("/wechat/login")
-	pages["unsupported"] = other.guest(t, inWeChat).get("/wechat/login?return_to=%2Fpage%3Fx%3D1")
+	pages["fragment"] = other.guest(t, uaDesktop).open("/page")
+	pages["sign-in"] = other.guest(t, uaDesktop).open("/wechat/login")
+	pages["unsupported"] = other.guest(t, uaWeChat).open("/wechat/login?return_to=%2Fpage%3Fx%3D1")
 	return pages
 }
 
@@ -818,9 +782,9 @@ func TestPageIsAHandler(t *testing.T) {
 			p.ServeHTTP(w, r)
 		}
 	})
-	g := s.guest(t, inWeChat)
-	assert.Equal(t, "the site's own page", g.get("/wechat/signed-out").Body.String())
-	w := g.get("/wechat/callback")
+	g := s.guest(t, uaWeChat)
+	assert.Equal(t, "the site's own page", g.open("/wechat/signed-out").Body.String())
+	w := g.open("/wechat/callback")
 	assert.Equal(t, http.StatusForbidden, w.Code, "the others are the built-in ones, with status, policy and site")
 	assert.Equal(t, "Sign-in was not completed", title(w))
 	assert.Contains(t, w.Body.String(), "Tea House")
@@ -847,8 +811,8 @@ func TestUnionIDIsAskedForOnce(t *testing.T) {
 		s := newShopAt(t, fake)
 		s.handler = s.gate.RequireUnionID(shopPage)
 		openID := wechattest.OpenID(fake.OfficialAccount.ID, wechattest.Person{Name: "alice"})
-		g := s.guest(t, inWeChat)
-		_, w := g.open("/page")
+		g := s.guest(t, uaWeChat)
+		_, w := g.follow("/page")
 		require.Equal(t, "Share nickname and picture", title(w), "signed in silently, then asked")
 		unbound := func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(w, `{"openid":%q,"nickname":"Alice"}`, openID)
@@ -858,21 +822,21 @@ func TestUnionIDIsAskedForOnce(t *testing.T) {
 		}
 		fake.AnswerNext(wechat.OpExchange, bare)
 		fake.AnswerNext(wechat.OpUserInfo, unbound)
-		_, w = g.open(link(t, w.Body.String(), `class="button"`))
+		_, w = g.follow(link(t, w.Body.String(), `class="button"`))
 		for range 2 { // never a loop, however often it is reloaded
 			assert.Equal(t, http.StatusInternalServerError, w.Code, w.Body.String())
 			assert.Equal(t, "Sign-in is unavailable", title(w))
-			w = g.get("/page")
+			w = g.open("/page")
 		}
 		assert.Len(t, s.log.lines("绑定公众号"), 3, "the log has the hint")
 		assert.Equal(t, http.StatusUnauthorized, g.fetch(http.MethodGet, "/api").Code)
 
 		time.Sleep(10*time.Minute - 2*time.Second)
-		assert.Equal(t, http.StatusInternalServerError, g.get("/page").Code)
+		assert.Equal(t, http.StatusInternalServerError, g.open("/page").Code)
 		time.Sleep(2 * time.Second)
-		w = g.get("/page")
+		w = g.open("/page")
 		assert.Equal(t, "Share nickname and picture", title(w), "it may be bound by now")
-		_, w = g.open(link(t, w.Body.String(), `class="button"`))
+		_, w = g.follow(link(t, w.Body.String(), `class="button"`))
 		assert.Contains(t, w.Body.String(), wechattest.UnionID(wechattest.Person{Name: "alice"}))
 	})
 }
@@ -888,8 +852,8 @@ func TestUnionIDIsAskedForOnceWhereOnLoginSuppliesTheProfile(t *testing.T) {
 	})
 	s.handler = s.gate.RequireUnionID(shopPage)
 	openID := wechattest.OpenID(s.fake.OfficialAccount.ID, wechattest.Person{Name: "alice"})
-	g := s.guest(t, inWeChat)
-	_, w := g.open("/page")
+	g := s.guest(t, uaWeChat)
+	_, w := g.follow("/page")
 	require.Equal(t, "Share nickname and picture", title(w), "what OnLogin says of a person who was not asked says nothing of the unionid")
 	s.fake.AnswerNext(wechat.OpExchange, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"access_token":"AT","expires_in":7200,"refresh_token":"RT","openid":%q,"scope":"snsapi_userinfo"}`, openID)
@@ -897,10 +861,10 @@ func TestUnionIDIsAskedForOnceWhereOnLoginSuppliesTheProfile(t *testing.T) {
 	s.fake.AnswerNext(wechat.OpUserInfo, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"openid":%q,"nickname":"Alice"}`, openID)
 	})
-	_, w = g.open(link(t, w.Body.String(), `class="button"`))
+	_, w = g.follow(link(t, w.Body.String(), `class="button"`))
 	assert.Equal(t, http.StatusInternalServerError, w.Code, w.Body.String())
 	s.handler = s.gate.RequireProfile(shopPage)
-	assert.Contains(t, g.get("/page").Body.String(), `nickname="known here"`)
+	assert.Contains(t, g.open("/page").Body.String(), `nickname="known here"`)
 }
 
 func TestOneScanIsEnough(t *testing.T) {
@@ -921,12 +885,12 @@ func TestOneScanIsEnough(t *testing.T) {
 			s := newShop(t)
 			s.fake.SignInAs(person)
 			row.wrap(s)
-			g := s.guest(t, atComputer)
-			g.signIn()
+			g := s.guest(t, uaDesktop)
+			g.arrive()
 			assert.Len(t, s.fake.Calls(wechat.OpUserInfo), row.calls)
 			if row.calls > 0 {
 				s.handler = s.gate.RequireProfile(shopPage)
-				assert.Contains(t, g.get("/page").Body.String(), `nickname="Bob"`, "without another scan")
+				assert.Contains(t, g.open("/page").Body.String(), `nickname="Bob"`, "without another scan")
 			}
 		})
 	}
@@ -935,37 +899,37 @@ func TestOneScanIsEnough(t *testing.T) {
 		s := newShop(t)
 		s.fake.SignInAs(person)
 		profile := s.gate.RequireProfile(shopPage)
-		g := s.guest(t, atComputer)
+		g := s.guest(t, uaDesktop)
 		s.fake.FailNext(wechat.OpUserInfo, -1, "")
 		s.fake.FailNext(wechat.OpUserInfo, -1, "")
-		g.signIn()
-		assert.Contains(t, g.get("/page").Body.String(), `nickname=""`)
+		g.arrive()
+		assert.Contains(t, g.open("/page").Body.String(), `nickname=""`)
 		assert.Len(t, s.log.lines("profile not read"), 1)
 		s.handler = profile
-		_, w := g.open("/page")
+		_, w := g.follow("/page")
 		assert.NotEqual(t, http.StatusOK, w.Code, "here the profile is needed, and its failure shown")
 	})
 }
 
 func TestSignedOutPages(t *testing.T) {
 	s := newShop(t)
-	g := s.guest(t, inWeChat)
-	assert.Equal(t, shopURL+"/wechat/signed-out", g.get("/wechat/logout").Header().Get("Location"), "nobody to sign out")
-	w := g.get("/wechat/signed-out")
+	g := s.guest(t, uaWeChat)
+	assert.Equal(t, shopURL+"/wechat/signed-out", g.open("/wechat/logout").Header().Get("Location"), "nobody to sign out")
+	w := g.open("/wechat/signed-out")
 	assert.Equal(t, http.StatusOK, w.Code)
 	assert.Equal(t, "You are signed out", title(w))
 	assert.Equal(t, shopURL+"/wechat/login?return_to=%2F", link(t, w.Body.String(), `class="button"`))
 
-	g.signIn()
-	assert.Equal(t, shopURL+"/", g.get("/wechat/signed-out").Header().Get("Location"), "who is signed in is not told otherwise")
-	w = g.get("/wechat/logout?return_to=%2Fbye")
+	g.arrive()
+	assert.Equal(t, shopURL+"/", g.open("/wechat/signed-out").Header().Get("Location"), "who is signed in is not told otherwise")
+	w = g.open("/wechat/logout?return_to=%2Fbye")
 	assert.Equal(t, "Sign out?", title(w))
 	assert.Contains(t, w.Body.String(), `<form method="post" action="`+shopURL+`/wechat/logout?return_to=%2Fbye"`)
 }
 
 func TestThereIsNoSuchPage(t *testing.T) {
-	g := newShop(t).guest(t, inWeChat)
-	w := g.get("/wechat/nothing")
+	g := newShop(t).guest(t, uaWeChat)
+	w := g.open("/wechat/nothing")
 	assert.Equal(t, http.StatusNotFound, w.Code)
 	assert.Equal(t, "There is no such page", title(w))
 	assert.NotContains(t, w.Body.String(), "/wechat/login", "signing in would not help")
@@ -980,9 +944,9 @@ func TestMountPathThatIsNotStripped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShopAt(t, fake, func(o *wechatgate.Options) { o.BaseURL = shopURL + "/shop" })
 		s.base = shopURL // nothing is stripped
-		g := s.guest(t, inWeChat)
+		g := s.guest(t, uaWeChat)
 		for i := range 3 {
-			_, w := g.open("/shop/page")
+			_, w := g.follow("/shop/page")
 			assert.Equal(t, http.StatusInternalServerError, w.Code, "a page, not a loop")
 			assert.Equal(t, "Sign-in is unavailable", title(w))
 			require.Len(t, s.log.lines("level=ERROR"), 1+i/2, "at most one record a minute")
@@ -1014,11 +978,11 @@ func TestWrongHostIsNamedInTheLog(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newShopAt(t, fake)
 				for i := range 3 {
-					callback := s.guest(t, inWeChat).leave(row.header)
+					callback := s.guest(t, uaWeChat).leaveWith(row.header)
 					assert.Len(t, s.log.lines("level=ERROR"), (i+1)/2, "to begin there is no mistake yet")
-					g := s.guest(t, inWeChat) // the cookies belong to the other host
-					assert.Equal(t, http.StatusOK, g.get(callback).Code, "the page that loads again")
-					w := g.get(callback + "&again=1")
+					g := s.guest(t, uaWeChat) // the cookies belong to the other host
+					assert.Equal(t, http.StatusOK, g.open(callback).Code, "the page that loads again")
+					w := g.open(callback + "&again=1")
 					assert.Equal(t, http.StatusForbidden, w.Code)
 					assert.Contains(t, w.Body.String(), "You opened an address that this site does not sign in at.")
 					assert.Equal(t, shopURL+"/wechat/login?return_to=%2F", link(t, w.Body.String(), `class="button"`))
@@ -1035,14 +999,14 @@ func TestWrongHostIsNamedInTheLog(t *testing.T) {
 
 	t.Run("a proxy with a Host of its own, and cookies that arrive", func(t *testing.T) {
 		s := newShop(t)
-		g := s.guest(t, inWeChat)
+		g := s.guest(t, uaWeChat)
 		s.handler = withHost("10.0.0.7:8080", s.handler)
-		g.signIn()
+		g.arrive()
 		assert.Empty(t, s.log.lines("level=ERROR"))
 	})
 	t.Run("no attempt, and no other host", func(t *testing.T) {
 		s := newShop(t)
-		w := s.guest(t, inWeChat).get(s.guest(t, inWeChat).leave(nil) + "&again=1")
+		w := s.guest(t, uaWeChat).open(s.guest(t, uaWeChat).leave(t) + "&again=1")
 		assert.NotContains(t, w.Body.String(), "You opened an address")
 		assert.Empty(t, s.log.lines("level=ERROR"))
 	})
@@ -1069,11 +1033,11 @@ func TestGateThatIsNotMounted(t *testing.T) {
 					mux.Handle("/wechat/", s.gate)
 				}
 				s.handler = mux
-				g := s.guest(t, inWeChat)
+				g := s.guest(t, uaWeChat)
 				for range 3 {
-					g.leave(nil)
+					g.leaveWith(nil)
 					if mounted {
-						g.get("/wechat/signed-out")
+						g.open("/wechat/signed-out")
 					}
 					time.Sleep(5 * time.Second)
 				}
@@ -1096,6 +1060,6 @@ func TestLoggerIsTheProgramsByDefault(t *testing.T) {
 	slog.SetDefault(log.logger())
 	defer slog.SetDefault(before)
 	s := newShop(t, func(o *wechatgate.Options) { o.Logger = nil })
-	s.guest(t, inWeChat).signIn()
+	s.guest(t, uaWeChat).arrive()
 	assert.Len(t, log.lines("signed in"), 1)
 }

@@ -24,7 +24,7 @@ import (
 func TestFormOfAnotherSiteReturnsToAPageOfOurs(t *testing.T) {
 	s := newSite(t)
 	for referer, back := range map[string]string{s.URL + "/form?id=7": "/form?id=7", "https://evil.example/form": "/"} {
-		b := newBrowser(t, uaWeChat)
+		b := newBrowser(t, s.wechat, uaWeChat)
 		response, _ := b.fetch(http.MethodPost, s.URL+"/form", http.Header{"Accept": {"text/html"}, "Origin": {"null"}, "Referer": {referer}})
 		require.Equal(t, http.StatusSeeOther, response.StatusCode)
 		assert.Equal(t, s.URL+back, b.open(response.Header.Get("Location")).address.String())
@@ -51,7 +51,7 @@ func TestGatedAnswersArePrivateUnlessTheHandlerSaysOtherwise(t *testing.T) {
 // Which paths are public is told in internal/target.
 func TestPublicPagesNeedNoSignIn(t *testing.T) {
 	s := newSite(t, func(o *wechatgate.Options) { o.Public = []string{"GET /static/"} })
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	for path, public := range map[string]bool{"/static/app.css": true, "/members": false, "/static/..%2fmembers": false} {
 		_, body := b.fetch(http.MethodGet, s.URL+path, nil)
 		assert.Equal(t, public, strings.Contains(body, "hello nobody"), path)
@@ -62,7 +62,7 @@ func TestPublicPagesNeedNoSignIn(t *testing.T) {
 
 func TestVerifyFilesHaveOneAddress(t *testing.T) {
 	s := newSite(t, func(o *wechatgate.Options) { o.VerifyFiles = map[string]string{"MP_verify_AbC.txt": "AbC"} })
-	b := newBrowser(t, uaDesktop)
+	b := newBrowser(t, s.wechat, uaDesktop)
 	for path, status := range map[string]int{
 		"/MP_verify_AbC.txt": http.StatusMethodNotAllowed, "/mp_verify_abc.txt": 401, "/x/MP_verify_AbC.txt": 401, "/MP_verify_AbC.txt/": 401, "//MP_verify_AbC.txt": 401,
 	} {
@@ -76,8 +76,8 @@ func TestVerifyFilesHaveOneAddress(t *testing.T) {
 func TestStoreOutageClosesTheGate(t *testing.T) {
 	store := &faultyStore{newErr: errors.New("connection refused")}
 	s := newSite(t, func(o *wechatgate.Options) { o.Store, o.Public = store, []string{"/public"} })
-	b := newBrowser(t, uaWeChat)
-	b.cookies["127.0.0.1 __Host-wechatgate"] = &http.Cookie{Name: "__Host-wechatgate", Value: "some-id"}
+	b := newBrowser(t, s.wechat, uaWeChat)
+	b.plant("__Host-wechatgate", "some-id")
 
 	p := b.open(s.URL + "/members")
 	assert.Equal(t, http.StatusServiceUnavailable, p.status)
@@ -103,7 +103,7 @@ func TestStoreOutageClosesTheGate(t *testing.T) {
 	assert.Zero(t, store.saves.Load())
 
 	asked := store.news.Load()
-	b = newBrowser(t, uaDesktop)
+	b = newBrowser(t, s.wechat, uaDesktop)
 	b.openUntil(s.URL+"/members", "/connect/")
 	b.open(s.URL + "/optional/")
 	b.open(s.URL + "/wechat/signed-out")
@@ -126,9 +126,9 @@ func TestCheckSession(t *testing.T) {
 			return nil
 		}
 	})
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	require.Contains(t, b.open(s.URL+"/members").body, "hello")
-	line := b.cookieLine(mustParse(t, s.URL), false)
+	line := b.cookieLine()
 
 	down := errors.New("database away")
 	answer.Store(&down)
@@ -152,10 +152,10 @@ func TestUserOfARequest(t *testing.T) {
 	_, err := s.gate.User(httptest.NewRequest(http.MethodGet, "/", nil))
 	require.ErrorIs(t, err, wechatgate.ErrNotSignedIn)
 
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	before := time.Now()
 	b.open(s.URL + "/members")
-	u, err := s.gate.User(requestWith(b.cookieLine(mustParse(t, s.URL), false)))
+	u, err := s.gate.User(requestWith(b.cookieLine()))
 	require.NoError(t, err)
 	assert.Equal(t, s.wechat.OfficialAccount.ID, u.AppID)
 	assert.Equal(t, wechattest.OpenID(s.wechat.OfficialAccount.ID, wechattest.Person{Name: "alice"}), u.OpenID)
@@ -164,18 +164,11 @@ func TestUserOfARequest(t *testing.T) {
 	assert.WithinRange(t, u.SignedInAt, before.Truncate(time.Millisecond), time.Now())
 }
 
-func mustParse(t *testing.T, address string) *url.URL {
-	t.Helper()
-	u, err := url.Parse(address)
-	require.NoError(t, err)
-	return u
-}
-
 func TestPanicInOnLogoutDoesNotKeepTheVisitorIn(t *testing.T) {
 	s := newSite(t, func(o *wechatgate.Options) {
 		o.OnLogout = func(*http.Request, wechatgate.User) { panic("a secret") }
 	})
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	b.open(s.URL + "/members")
 	p := b.post(s.URL+"/wechat/logout", url.Values{})
 	assert.Equal(t, s.URL+"/wechat/signed-out", p.address.String())
@@ -189,7 +182,7 @@ func TestSignOut(t *testing.T) {
 	s := newSite(t, func(o *wechatgate.Options) {
 		o.OnLogout = func(_ *http.Request, u wechatgate.User) { out = append(out, u) }
 	})
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	b.open(s.URL + "/members")
 
 	p := b.open(s.URL + "/wechat/logout")
@@ -214,7 +207,7 @@ func TestSignOut(t *testing.T) {
 	p = b.open(s.URL + "/wechat/login?auto=1&return_to=%2Fapp%23%2Forders")
 	assert.Equal(t, http.StatusUnauthorized, p.status, "nor by a script that leads there")
 	assert.Equal(t, 1, s.calls(wechat.OpExchange))
-	p = b.open(button(t, p))
+	p = b.press(p, "")
 	assert.Equal(t, s.URL+"/app#/orders", p.address.String())
 	assert.Contains(t, p.body, "hello")
 	assert.NotContains(t, b.named(""), "__Host-wechatgate-signed-out")
@@ -223,7 +216,7 @@ func TestSignOut(t *testing.T) {
 
 func TestSignedOutMarkerDoesNotHoldBackAQRCode(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaDesktop)
+	b := newBrowser(t, s.wechat, uaDesktop)
 	b.post(s.URL+"/wechat/logout", url.Values{})
 	assert.Contains(t, b.open(s.URL+"/members").body, "hello")
 }
@@ -231,10 +224,10 @@ func TestSignedOutMarkerDoesNotHoldBackAQRCode(t *testing.T) {
 func TestSignOutReturnsToLocalTargetsOnly(t *testing.T) {
 	s := newSite(t)
 	for target, want := range map[string]string{"/optional/bye?x=1": "/optional/bye?x=1", "https://evil.example/": "/"} {
-		b := newBrowser(t, uaDesktop)
-		response, _ := b.send(http.MethodPost, mustParse(t, s.URL+"/wechat/logout"), http.Header{}, url.Values{"return_to": {target}}, false)
-		assert.Equal(t, s.URL+want, response.Header.Get("Location"), "in the form")
-		response, _ = b.send(http.MethodPost, mustParse(t, s.URL+"/wechat/logout?return_to="+url.QueryEscape(target)), http.Header{}, url.Values{}, false)
+		b := newBrowser(t, s.wechat, uaDesktop)
+		p := b.post(s.URL+"/wechat/logout", url.Values{"return_to": {target}})
+		assert.Equal(t, s.URL+want, p.trail[1], "in the form")
+		response, _ := b.fetch(http.MethodPost, s.URL+"/wechat/logout?return_to="+url.QueryEscape(target), http.Header{"Origin": {s.URL}})
 		assert.Equal(t, s.URL+want, response.Header.Get("Location"), "in the query")
 		assert.Equal(t, http.StatusSeeOther, response.StatusCode)
 	}
@@ -242,31 +235,34 @@ func TestSignOutReturnsToLocalTargetsOnly(t *testing.T) {
 
 func TestSignOutFromAnotherSiteIsRefused(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	b.open(s.URL + "/members")
+	line := b.cookieLine()
+	require.Contains(t, line, "__Host-wechatgate=")
+	signOut := func(h http.Header) *httptest.ResponseRecorder { // by a browser that does not know SameSite
+		r := httptest.NewRequest(http.MethodPost, "/wechat/logout", nil)
+		r.Host, r.Header = "internal:8080", h
+		r.Header.Set("Cookie", line)
+		w := httptest.NewRecorder()
+		s.gate.ServeHTTP(w, r)
+		return w
+	}
 	for _, h := range []http.Header{
 		{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}},
 		{"Sec-Fetch-Site": {"same-site"}, "Origin": {"https://other.example.com"}},
 		{"Origin": {"https://evil.example"}},
 		{"Origin": {"null"}},
 	} {
-		response, _ := b.fetch(http.MethodPost, s.URL+"/wechat/logout", h)
-		assert.Equal(t, http.StatusForbidden, response.StatusCode, "%v", h)
-		assert.Empty(t, response.Header["Set-Cookie"])
+		w := signOut(h)
+		assert.Equal(t, http.StatusForbidden, w.Code, "%v", h)
+		assert.Empty(t, w.Header()["Set-Cookie"])
 	}
-	assert.Contains(t, b.open(s.URL+"/members").body, "hello")
-
-	h := http.Header{"Origin": {s.URL}}
-	r := httptest.NewRequest(http.MethodPost, "/wechat/logout", nil)
-	r.Host, r.Header = "internal:8080", h
-	w := httptest.NewRecorder()
-	s.gate.ServeHTTP(w, r)
-	assert.Equal(t, http.StatusSeeOther, w.Code, "our own origin, whatever Host a proxy sends")
+	assert.Equal(t, http.StatusSeeOther, signOut(http.Header{"Origin": {s.URL}}).Code, "our own origin, whatever Host a proxy sends")
 }
 
 func TestSignInIsNotStartedByMachines(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	for _, h := range []http.Header{
 		{"Sec-Purpose": {"prefetch"}, "Accept": {"text/html"}},
 		{"Sec-Fetch-Mode": {"no-cors"}, "Sec-Fetch-Dest": {"image"}},
@@ -302,7 +298,7 @@ func TestAddressesComeFromBaseURLAlone(t *testing.T) {
 
 func TestOwnPathsUnderAnotherPrefix(t *testing.T) {
 	s := newSite(t, func(o *wechatgate.Options) { o.Prefix = "/auth/wx/" })
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	assert.Contains(t, b.open(s.URL+"/members").body, "hello")
 	response, _ := b.fetch(http.MethodGet, s.URL+"/auth/wx/nothing", nil)
 	assert.Equal(t, http.StatusNotFound, response.StatusCode)
@@ -322,7 +318,7 @@ func TestCustomPageAndUnauthorized(t *testing.T) {
 		}
 		o.Unauthorized = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	})
-	b := newBrowser(t, uaPhone)
+	b := newBrowser(t, s.wechat, uaPhone)
 	p := b.open(s.URL + "/members")
 	assert.Equal(t, http.StatusUnauthorized, p.status)
 	assertOwnHeaders(t, http.Header{"Cache-Control": p.header["Cache-Control"], "Vary": p.header["Vary"], "Referrer-Policy": p.header["Referrer-Policy"], "X-Content-Type-Options": p.header["X-Content-Type-Options"]})
@@ -334,8 +330,7 @@ func TestCustomPageAndUnauthorized(t *testing.T) {
 	response, _ := b.fetch(http.MethodGet, s.URL+"/members", nil)
 	assert.Equal(t, http.StatusTeapot, response.StatusCode)
 
-	b = newBrowser(t, uaWeChat)
-	b.refuses = true
+	b = newBrowserWith(t, s.wechat, wechattest.Habits{UserAgent: uaWeChat, NoCookies: true})
 	p = b.open(s.URL + "/members")
 	assert.Equal(t, "\"retry\"\n", p.body)
 	require.Len(t, seen, 2, "the reload is never left to Options.Page")
@@ -345,12 +340,12 @@ func TestCustomPageAndUnauthorized(t *testing.T) {
 
 func TestHandlersKeepWhatTheServerGaveThem(t *testing.T) {
 	s := newSite(t, func(o *wechatgate.Options) { o.IdleTimeout = time.Hour })
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	b.open(s.URL + "/members")
 	for name, wrap := range map[string]func(http.Handler) http.Handler{"Require": s.gate.Require, "Optional": s.gate.Optional} {
 		t.Run(name, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			r := requestWith(b.cookieLine(mustParse(t, s.URL), false))
+			r := requestWith(b.cookieLine())
 			before := *r
 			wrap(http.HandlerFunc(func(got http.ResponseWriter, _ *http.Request) {
 				assert.Same(t, w, got, "the very same ResponseWriter")
@@ -362,10 +357,10 @@ func TestHandlersKeepWhatTheServerGaveThem(t *testing.T) {
 
 func TestNestedGatesSignInOnce(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	b.open(s.URL + "/members")
 	w := httptest.NewRecorder()
-	s.gate.Require(s.gate.Optional(s.gate.Require(s.page()))).ServeHTTP(w, requestWith(b.cookieLine(mustParse(t, s.URL), false)))
+	s.gate.Require(s.gate.Optional(s.gate.Require(s.page()))).ServeHTTP(w, requestWith(b.cookieLine()))
 	assert.Contains(t, w.Body.String(), "hello")
 	assert.Equal(t, []string{"Cookie"}, w.Header()["Vary"])
 }

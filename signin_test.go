@@ -23,7 +23,7 @@ var (
 func TestSignInInsideWeChatIsSilent(t *testing.T) {
 	s := newSite(t)
 	s.wechat.SignInAs(alice)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 
 	p := b.open(s.URL + "/members/a//b?x=1&u=https://x/y")
 
@@ -44,7 +44,7 @@ func TestSignInInsideWeChatIsSilent(t *testing.T) {
 func TestProfileIsAskedForWithAButtonInsideWeChat(t *testing.T) {
 	s := newSite(t)
 	s.wechat.SignInAs(alice)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 
 	p := b.open(s.URL + "/profile/me?tab=2")
 	require.Equal(t, http.StatusUnauthorized, p.status)
@@ -52,7 +52,7 @@ func TestProfileIsAskedForWithAButtonInsideWeChat(t *testing.T) {
 	assert.Zero(t, s.served.Load())
 	assert.Contains(t, b.open(s.URL+"/members").body, s.greeting(alice), "signed in, though without a profile")
 
-	p = b.open(button(t, p))
+	p = b.press(p, "")
 	assert.Equal(t, s.URL+"/profile/me?tab=2", p.address.String())
 	assert.Contains(t, p.body, alice.Nickname)
 	assert.Contains(t, p.body, wechattest.UnionID(alice), "snsapi_userinfo tells it")
@@ -67,7 +67,7 @@ func TestProfileThatOnLoginSuppliesIsNotAskedFor(t *testing.T) {
 			return nil
 		}
 	})
-	p := newBrowser(t, uaWeChat).open(s.URL + "/profile/")
+	p := newBrowser(t, s.wechat, uaWeChat).open(s.URL + "/profile/")
 	assert.Contains(t, p.body, "known here")
 	assert.Zero(t, s.calls(wechat.OpUserInfo))
 }
@@ -75,7 +75,7 @@ func TestProfileThatOnLoginSuppliesIsNotAskedFor(t *testing.T) {
 func TestPersonWithoutNicknameAndAvatarHasAProfile(t *testing.T) {
 	s := newSite(t)
 	s.wechat.SignInAs(wechattest.Person{Name: "nobody"})
-	p := newBrowser(t, uaDesktop).open(s.URL + "/profile/")
+	p := newBrowser(t, s.wechat, uaDesktop).open(s.URL + "/profile/")
 	assert.Equal(t, http.StatusOK, p.status, "%q", p.trail)
 }
 
@@ -91,7 +91,7 @@ func TestOnLoginSeesTheSignIn(t *testing.T) {
 		}
 	})
 	s.wechat.SignInAs(alice)
-	p := newBrowser(t, uaWeChat).open(s.URL + "/members?x=1")
+	p := newBrowser(t, s.wechat, uaWeChat).open(s.URL + "/members?x=1")
 
 	assert.Equal(t, s.URL+"/welcome", p.address.String())
 	assert.Contains(t, p.body, s.greeting(alice))
@@ -111,7 +111,7 @@ func TestOnLoginCannotSendTheVisitorAway(t *testing.T) {
 			return nil
 		}
 	})
-	assert.Equal(t, s.URL+"/", newBrowser(t, uaWeChat).open(s.URL+"/members").address.String())
+	assert.Equal(t, s.URL+"/", newBrowser(t, s.wechat, uaWeChat).open(s.URL+"/members").address.String())
 }
 
 func TestFlowOfOptionsIsFollowed(t *testing.T) {
@@ -123,46 +123,46 @@ func TestFlowOfOptionsIsFollowed(t *testing.T) {
 			return wechatgate.FlowDefault
 		}
 	})
-	p := newBrowser(t, uaDesktop).open(s.URL + "/members?x=1")
+	p := newBrowser(t, s.wechat, uaDesktop).open(s.URL + "/members?x=1")
 	assert.Equal(t, http.StatusUnauthorized, p.status)
 	assert.Contains(t, html.UnescapeString(p.body), s.URL+"/members?x=1", "the address to open in WeChat")
 	assert.Empty(t, s.wechat.Calls())
-	p = newBrowser(t, uaWeChat).open(s.URL + "/members")
+	p = newBrowser(t, s.wechat, uaWeChat).open(s.URL + "/members")
 	assert.Equal(t, http.StatusOK, p.status)
 }
 
 func TestPhoneBrowserIsToldToOpenWeChat(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaPhone)
+	b := newBrowser(t, s.wechat, uaPhone)
 	p := b.open(s.URL + "/members?x=1")
 	assert.Equal(t, http.StatusUnauthorized, p.status)
 	assert.Contains(t, html.UnescapeString(p.body), s.URL+"/members?x=1")
 	assert.Empty(t, b.named("login"), "no attempt for a page that leads nowhere")
 
-	p = b.open(button(t, p))
+	p = b.press(p, "用另一台手机扫码登录")
 	assert.Equal(t, s.URL+"/members?x=1", p.address.String(), "the QR code, for a second device")
 	assert.Contains(t, p.body, "hello")
 }
 
 func TestWeChatWithoutOfficialAccountIsUnsupported(t *testing.T) {
 	s := newSite(t, func(o *wechatgate.Options) { o.OfficialAccount = wechatgate.App{} })
-	p := newBrowser(t, uaWeChat).open(s.URL + "/members")
+	p := newBrowser(t, s.wechat, uaWeChat).open(s.URL + "/members")
 	assert.Equal(t, http.StatusForbidden, p.status)
 	assert.Len(t, s.log.lines("reason=unsupported"), 1)
 }
 
 func TestQRCodeIsForcedOnlyWhereThereIsAWebsiteApp(t *testing.T) {
 	s := newSite(t)
-	p := newBrowser(t, uaWeChat).openUntil(s.URL+"/wechat/login?flow=qr", "/connect/")
+	p := newBrowser(t, s.wechat, uaWeChat).openUntil(s.URL+"/wechat/login?flow=qr", "/connect/")
 	assert.Contains(t, p.next.String(), "/connect/qrconnect?")
 	s = newSite(t, func(o *wechatgate.Options) { o.Website = wechatgate.App{} })
-	p = newBrowser(t, uaWeChat).openUntil(s.URL+"/wechat/login?flow=qr", "/connect/")
+	p = newBrowser(t, s.wechat, uaWeChat).openUntil(s.URL+"/wechat/login?flow=qr", "/connect/")
 	assert.Contains(t, p.next.String(), "/connect/oauth2/authorize?")
 }
 
 func TestScriptsAreNotAskedForAProfile(t *testing.T) {
 	s := newSite(t)
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	b.open(s.URL + "/members")
 	response, body := b.fetch(http.MethodGet, s.URL+"/profile/api", nil)
 	assert.Equal(t, http.StatusUnauthorized, response.StatusCode)
@@ -174,7 +174,7 @@ func TestEmbeddedQRCode(t *testing.T) {
 		o.EmbedQR = true
 		o.QRStyle = wechat.QRStyle{Color: "white"}
 	})
-	b := newBrowser(t, uaDesktop)
+	b := newBrowser(t, s.wechat, uaDesktop)
 	p := b.open(s.URL + "/members")
 	assert.Equal(t, http.StatusUnauthorized, p.status)
 	assert.Len(t, b.named("-login-"), 1, "the attempt is minted with the page")
@@ -188,36 +188,24 @@ func TestEmbeddedQRCode(t *testing.T) {
 
 func TestKeepFragmentAsksTheBrowserFirst(t *testing.T) {
 	s := newSite(t, func(o *wechatgate.Options) { o.KeepFragment = true })
-	b := newBrowser(t, uaWeChat)
-	p := b.open(s.URL + "/app?x=1")
-	require.Equal(t, http.StatusUnauthorized, p.status)
+	b := newBrowser(t, s.wechat, uaWeChat)
+	response, _ := b.fetch(http.MethodGet, s.URL+"/app?x=1", http.Header{"Accept": {"text/html"}})
+	require.Equal(t, http.StatusUnauthorized, response.StatusCode)
 	assert.Empty(t, b.named("-login-"))
-	p = b.open(button(t, p) + url.QueryEscape("#/orders/7?tab=1")) // as the page's script does
+	p := b.open(s.URL + "/app?x=1#/orders/7?tab=1")
+	assert.Equal(t, 2, p.shown, "the page that keeps the fragment, and ours: %q", p.trail)
 	assert.Equal(t, s.URL+"/app?x=1#/orders/7?tab=1", p.address.String())
 	assert.Contains(t, p.body, "hello")
 }
 
 func TestKeepFragmentThroughPagesThatWait(t *testing.T) {
 	s := newSite(t, func(o *wechatgate.Options) { o.KeepFragment = true })
-	asked := func(b *browser) page {
-		return b.open(button(t, b.open(s.URL+"/app?x=1")) + url.QueryEscape("#/orders/7")) // as the page's script does
-	}
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
 	b.post(s.URL+"/wechat/logout", url.Values{})
-	p := asked(b)
+	p := b.open(s.URL + "/app?x=1#/orders/7")
 	assert.Equal(t, http.StatusUnauthorized, p.status, "signed out a moment ago")
-	assert.Equal(t, s.URL+"/app?x=1#/orders/7", b.open(button(t, p)).address.String())
+	assert.Equal(t, s.URL+"/app?x=1#/orders/7", b.press(p, "").address.String())
 
-	p = asked(newBrowser(t, uaPhone))
+	p = newBrowser(t, s.wechat, uaPhone).open(s.URL + "/app?x=1#/orders/7")
 	assert.Contains(t, html.UnescapeString(p.body), s.URL+"/app?x=1#/orders/7", "the address to open in WeChat")
-}
-
-var loginLink = regexp.MustCompile(`(?:href|data-[a-z-]+)="([^"]*/wechat/login[^"]*)"`)
-
-// button returns the address that a page's button leads to.
-func button(t *testing.T, p page) string {
-	t.Helper()
-	found := loginLink.FindStringSubmatch(p.body)
-	require.NotNil(t, found, "no button: %s", p.body)
-	return html.UnescapeString(found[1])
 }

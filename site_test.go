@@ -28,26 +28,17 @@ type site struct {
 	log     *logBuffer
 }
 
-// newSite starts one. The pages below / require a sign-in, those below /profile/
-// a profile, and those below /optional/ nothing.
+// newSite starts one, whose pages are gated.
 func newSite(t *testing.T, change ...func(*wechatgate.Options)) *site {
 	t.Helper()
 	s := &site{wechat: wechattest.NewServer(), log: &logBuffer{}}
 	t.Cleanup(s.wechat.Close)
-	var required, optional, profile http.Handler
-	// Not a ServeMux, which would clean the paths.
+	var pages http.Handler
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if before := s.before.Load(); before != nil {
 			(*before)(r)
 		}
-		switch {
-		case strings.HasPrefix(r.URL.Path, "/optional/"):
-			optional.ServeHTTP(w, r)
-		case strings.HasPrefix(r.URL.Path, "/profile/"):
-			profile.ServeHTTP(w, r)
-		default:
-			required.ServeHTTP(w, r)
-		}
+		pages.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
 	s.URL = server.URL
@@ -59,8 +50,24 @@ func newSite(t *testing.T, change ...func(*wechatgate.Options)) *site {
 	var err error
 	s.gate, err = wechatgate.New(s.options)
 	require.NoError(t, err)
-	required, optional, profile = s.gate.Require(s.page()), s.gate.Optional(s.page()), s.gate.RequireProfile(s.page())
+	pages = gated(s.gate, s.page())
 	return s
+}
+
+// gated requires a sign-in for a page, below /profile/ a profile, and below
+// /optional/ nothing. It is no ServeMux, which would clean the paths.
+func gated(gate *wechatgate.Gate, page http.Handler) http.Handler {
+	required, optional, profile := gate.Require(page), gate.Optional(page), gate.RequireProfile(page)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/optional/"):
+			optional.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, "/profile/"):
+			profile.ServeHTTP(w, r)
+		default:
+			required.ServeHTTP(w, r)
+		}
+	})
 }
 
 // page says whom it sees and where it is.

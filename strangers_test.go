@@ -39,8 +39,7 @@ type strangeSite struct {
 	asked   atomic.Int64               // how often WeChat was
 }
 
-// newStrangeSite has gated pages, public ones below /public/ and optional ones
-// below /optional/. Pages say who is seen, and the gate's pages their name.
+// newStrangeSite has gated pages, and public ones below /public/. Pages say who is seen, and the gate's pages their name.
 func newStrangeSite(t *testing.T, change ...func(*wechatgate.Options)) *strangeSite {
 	t.Helper()
 	s := &strangeSite{log: &logBuffer{}}
@@ -65,7 +64,7 @@ func newStrangeSite(t *testing.T, change ...func(*wechatgate.Options)) *strangeS
 		if err := r.Context().Err(); err != nil {
 			return nil, err
 		}
-		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+		return answered(r, text)
 	})}
 	for _, f := range change {
 		f(&s.options)
@@ -73,14 +72,7 @@ func newStrangeSite(t *testing.T, change ...func(*wechatgate.Options)) *strangeS
 	var err error
 	s.gate, err = wechatgate.New(s.options)
 	require.NoError(t, err)
-	required, optional := s.gate.Require(http.HandlerFunc(sayWho)), s.gate.Optional(http.HandlerFunc(sayWho))
-	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/optional/") {
-			optional.ServeHTTP(w, r)
-			return
-		}
-		required.ServeHTTP(w, r)
-	})
+	s.handler = gated(s.gate, http.HandlerFunc(sayWho))
 	return s
 }
 
@@ -96,14 +88,7 @@ func sayWho(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "hello "+u.OpenID)
 }
 
-func (s *strangeSite) visitor() *stranger { return newStranger(s.handler, uaWeChat) }
-
-func callbackOf(code, state string) string {
-	return "/wechat/callback?code=" + code + "&state=" + state
-}
-
-// hasSession reports whether there is a cookie for one, whatever it is worth.
-func (v *stranger) hasSession() bool { return v.cookies["__Host-wechatgate"] != "" }
+func (s *strangeSite) visitor() *visitor { return newVisitor(s.handler, uaWeChat) }
 
 func TestAtMost256ExchangesAreUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -114,7 +99,7 @@ func TestAtMost256ExchangesAreUnderWay(t *testing.T) {
 		var in atomic.Int64
 		for i := range 256 {
 			v := s.visitor()
-			state := v.leave(t)
+			state := v.begin(t)
 			visitors.Go(func() {
 				if v.open(callbackOf(fmt.Sprint("CODE", i), state)).Code == http.StatusSeeOther {
 					in.Add(1)
@@ -125,7 +110,7 @@ func TestAtMost256ExchangesAreUnderWay(t *testing.T) {
 		require.EqualValues(t, 256, s.asked.Load())
 
 		late := s.visitor()
-		state, start := late.leave(t), time.Now()
+		state, start := late.begin(t), time.Now()
 		w := late.open(callbackOf("CODE256", state))
 		assert.Equal(t, http.StatusServiceUnavailable, w.Code)
 		assert.Zero(t, time.Since(start), "at once")
@@ -165,7 +150,7 @@ func TestWeChatIsLeftAloneWhenItSaysSo(t *testing.T) {
 					}
 					return strings.Replace(signsIn, "snsapi_base", "snsapi_userinfo", 1)
 				}
-				comeBack := func(v *stranger, code string) (status, retryAfter int, asked int64) {
+				comeBack := func(v *visitor, code string) (status, retryAfter int, asked int64) {
 					address, err := url.Parse(v.open(row.login).Header().Get("Location"))
 					require.NoError(t, err)
 					before := s.asked.Load()
@@ -180,7 +165,7 @@ func TestWeChatIsLeftAloneWhenItSaysSo(t *testing.T) {
 				throttled = false
 
 				waiting := s.visitor()
-				state := waiting.leave(t)
+				state := waiting.begin(t)
 				for left := wait; left > 0; left -= 10 {
 					status, retryAfter, asked := comeBack(s.visitor(), "OTHER")
 					assert.Equal(t, http.StatusServiceUnavailable, status)
@@ -194,7 +179,7 @@ func TestWeChatIsLeftAloneWhenItSaysSo(t *testing.T) {
 					}
 				}
 				assert.Zero(t, func() int64 { _, _, asked := comeBack(s.visitor(), "EARLY"); return asked }())
-				byQRCode := newStranger(s.handler, uaDesktop)
+				byQRCode := newVisitor(s.handler, uaDesktop)
 				status, _, asked := comeBack(byQRCode, "QR")
 				assert.Equal(t, http.StatusSeeOther, status, "the other app")
 				assert.Positive(t, asked)
@@ -211,17 +196,17 @@ func TestWeChatIsLeftAloneWhenItSaysSo(t *testing.T) {
 func TestKeptResultServesItsOwnCodeForAWhile(t *testing.T) {
 	for _, row := range []struct {
 		name   string
-		before func(t *testing.T, victim *stranger)
+		before func(t *testing.T, victim *visitor)
 		code   string
 		times  int
 		served int
 	}{
 		{name: "the same code, at once", code: "CODE", times: 1, served: 1},
-		{name: "the same code, within 30 seconds", before: func(*testing.T, *stranger) { pass(30*time.Second - time.Millisecond) }, code: "CODE", times: 1, served: 1},
-		{name: "the same code, after 30 seconds", before: func(*testing.T, *stranger) { pass(30*time.Second + time.Millisecond) }, code: "CODE", times: 1},
+		{name: "the same code, within 30 seconds", before: func(*testing.T, *visitor) { pass(30*time.Second - time.Millisecond) }, code: "CODE", times: 1, served: 1},
+		{name: "the same code, after 30 seconds", before: func(*testing.T, *visitor) { pass(30*time.Second + time.Millisecond) }, code: "CODE", times: 1},
 		{name: "the same code, again and again", code: "CODE", times: 20, served: 16},
 		{name: "another code", code: "MADE-UP", times: 1},
-		{name: "the same code, after a sign-out", before: func(t *testing.T, victim *stranger) { t.Helper(); victim.signOut(t) }, code: "CODE", times: 1},
+		{name: "the same code, after a sign-out", before: func(t *testing.T, victim *visitor) { t.Helper(); victim.signOut(t) }, code: "CODE", times: 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -238,7 +223,7 @@ func TestKeptResultServesItsOwnCodeForAWhile(t *testing.T) {
 					return signsIn
 				}
 				victim := s.visitor()
-				state := victim.leave(t)
+				state := victim.begin(t)
 				copied := victim.clone()
 				require.Equal(t, http.StatusSeeOther, victim.open(callbackOf("CODE", state)).Code)
 				require.True(t, victim.isIn())
@@ -286,7 +271,7 @@ func TestGatesNeverOpenEachOthersCookies(t *testing.T) {
 					}
 					shop, admin := newStrangeSite(t, shared), newStrangeSite(t, shared, differ)
 					// carry shows a browser's cookies at the other gate, by its names.
-					carry := func(from *stranger, part string, to *stranger) {
+					carry := func(from *visitor, part string, to *visitor) {
 						base := "__Host-wechatgate"
 						if admin.options.CookieName != "" {
 							base = "__Host-" + admin.options.CookieName
@@ -298,7 +283,7 @@ func TestGatesNeverOpenEachOthersCookies(t *testing.T) {
 						}
 					}
 					customer := shop.visitor()
-					customer.signIn(t, "CODE")
+					customer.signIn(t)
 					require.True(t, customer.isIn())
 
 					thief := admin.visitor()
@@ -307,7 +292,7 @@ func TestGatesNeverOpenEachOthersCookies(t *testing.T) {
 					assert.True(t, customer.isIn(), "which is left alone")
 
 					leaving := shop.visitor()
-					state := leaving.leave(t)
+					state := leaving.begin(t)
 					thief = admin.visitor()
 					carry(leaving, "-login-", thief)
 					asked := admin.asked.Load()
@@ -319,7 +304,7 @@ func TestGatesNeverOpenEachOthersCookies(t *testing.T) {
 					}
 					pass(time.Second)
 					member := admin.visitor()
-					member.signIn(t, "CODE")
+					member.signIn(t)
 					require.True(t, member.isIn())
 					carry(customer, "-seen", member)
 					assert.False(t, member.isIn(), "when the visitor was last seen")
@@ -333,11 +318,11 @@ func TestLateRenewalEndsNoNewerSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrangeSite(t, func(o *wechatgate.Options) { o.IdleTimeout = 10 * time.Minute })
 		v := s.visitor()
-		v.signIn(t, "CODE")
+		v.signIn(t)
 		pass(2 * time.Minute)
 		late := v.clone().open("/members").Result().Cookies() // of the first session
 		require.Len(t, late, 1)
-		v.signIn(t, "CODE")
+		v.signIn(t)
 		v.cookies[late[0].Name] = late[0].Value // the answer arrives now
 		assert.True(t, v.isIn())
 		pass(9 * time.Minute)
@@ -368,7 +353,7 @@ func TestSignInThatAnotherSiteBegins(t *testing.T) {
 			s := newStrangeSite(t)
 			v := s.visitor()
 			if row.signedOut {
-				v.signIn(t, "CODE")
+				v.signIn(t)
 				v.signOut(t)
 			}
 			r := v.request(http.MethodGet, "/wechat/login"+row.parameters)
@@ -384,7 +369,7 @@ func TestSignInThatAnotherSiteBegins(t *testing.T) {
 			}
 			assert.Equal(t, http.StatusUnauthorized, w.Code)
 			assert.Equal(t, row.want, w.Body.String())
-			assert.Empty(t, v.only("-login-"), "nothing has begun")
+			assert.Empty(t, v.attempt(), "nothing has begun")
 		})
 	}
 }
@@ -425,7 +410,7 @@ func TestPublicAnswersCarryNoCookies(t *testing.T) {
 				})
 				v := s.visitor()
 				if row.visitor != nil {
-					v.signIn(t, "CODE")
+					v.signIn(t)
 					pass(row.visitor.after)
 					revoked = row.visitor.revoked
 					if row.visitor.broken {
@@ -548,12 +533,12 @@ func TestOuterGatesUserDoesNotShowThroughAnInnerGate(t *testing.T) {
 		"/optional/page": outer.gate.Require(inner.gate.Optional(http.HandlerFunc(sayWho))),
 		"/public/page":   outer.gate.Require(inner.gate.Require(http.HandlerFunc(sayWho))),
 	} {
-		v := newStranger(handler, uaWeChat)
-		v.signIn(t, "CODE")
+		v := newVisitor(handler, uaWeChat)
+		v.signIn(t)
 		assert.Equal(t, "hello nobody", v.open(path).Body.String(), path)
 		// The inner gate's own visitor is seen.
-		known := newStranger(inner.handler, uaWeChat)
-		known.signIn(t, "CODE")
+		known := newVisitor(inner.handler, uaWeChat)
+		known.signIn(t)
 		maps.Copy(v.cookies, known.cookies)
 		assert.Equal(t, "hello oPerson", v.open(path).Body.String(), path)
 	}
@@ -598,10 +583,9 @@ func TestContextOfOnLogin(t *testing.T) {
 				if row.leaves > 0 {
 					time.AfterFunc(row.leaves, cancel)
 				}
-				r := v.request(http.MethodGet, callbackOf("CODE", v.leave(t)))
-				r.Header.Set("Cookie", v.cookieLine())
+				back := v.leave(t)
 				start := time.Now()
-				v.send(r.WithContext(ctx))
+				v.get(ctx, back)
 				if row.leaves > 0 {
 					assert.Equal(t, row.leaves, time.Since(start), "nobody waits for a visitor who has left")
 				}
@@ -619,7 +603,7 @@ func TestErrorsOfTheAccountAreNotTheVisitors(t *testing.T) {
 			s := newStrangeSite(t)
 			s.answer = func(*http.Request) string { return errcode(code) }
 			v := s.visitor()
-			w := v.open(callbackOf("CODE", v.leave(t)))
+			w := v.open(v.leave(t))
 			assert.Equal(t, http.StatusInternalServerError, w.Code)
 			assert.Equal(t, string(wechatgate.PageError), w.Body.String())
 			records := s.log.lines("reason=config")
@@ -660,7 +644,7 @@ func TestServiceWorkersNavigationIsANavigation(t *testing.T) {
 func TestGatedAnswersAreAskedForAgain(t *testing.T) {
 	s := newStrangeSite(t)
 	v := s.visitor()
-	v.signIn(t, "CODE")
+	v.signIn(t)
 	for _, path := range []string{"/members", "/optional/", "/public/"} {
 		assert.Equal(t, []string{"private, no-cache"}, v.open(path).Header()["Cache-Control"], path)
 	}
@@ -682,7 +666,7 @@ func TestManySignInsEnd(t *testing.T) {
 				s := newStrangeSite(t)
 				v := s.visitor()
 				for range row.finished {
-					v.signIn(t, "CODE")
+					v.signIn(t)
 					if row.forgets {
 						delete(v.cookies, "__Host-wechatgate")
 					}
@@ -698,7 +682,7 @@ func TestManySignInsEnd(t *testing.T) {
 				assert.Equal(t, asked, s.asked.Load())
 				assert.NotEmpty(t, s.log.lines("reason=session"))
 				pass(2 * time.Minute)
-				v.signIn(t, "CODE")
+				v.signIn(t)
 				assert.True(t, v.isIn())
 			})
 		})
@@ -712,16 +696,16 @@ func TestStoreIsAskedOnceForARequest(t *testing.T) {
 		o.Store = store
 		o.CheckSession = func(*http.Request, wechatgate.User) error { return revoked }
 	})
-	get := func(path string) func(*stranger) *http.Request {
-		return func(v *stranger) *http.Request { return v.request(http.MethodGet, path) }
+	get := func(path string) func(*visitor) *http.Request {
+		return func(v *visitor) *http.Request { return v.request(http.MethodGet, path) }
 	}
-	post := func(path string) func(*stranger) *http.Request {
-		return func(v *stranger) *http.Request { return v.request(http.MethodPost, path) }
+	post := func(path string) func(*visitor) *http.Request {
+		return func(v *visitor) *http.Request { return v.request(http.MethodPost, path) }
 	}
-	back := func(code string) func(*stranger) *http.Request {
-		return func(v *stranger) *http.Request {
+	back := func(code string) func(*visitor) *http.Request {
+		return func(v *visitor) *http.Request {
 			session := v.cookies["__Host-wechatgate"]
-			state := v.leave(t)
+			state := v.begin(t)
 			v.cookies["__Host-wechatgate"] = session // one that is broken was removed
 			return v.request(http.MethodGet, callbackOf(code, state))
 		}
@@ -730,7 +714,7 @@ func TestStoreIsAskedOnceForARequest(t *testing.T) {
 		name     string
 		signedIn bool // else the cookie leads nowhere
 		revoked  error
-		request  func(*stranger) *http.Request
+		request  func(*visitor) *http.Request
 		want     int
 	}{
 		{"a page", true, nil, get("/members"), http.StatusOK},
@@ -753,7 +737,7 @@ func TestStoreIsAskedOnceForARequest(t *testing.T) {
 			v := s.visitor()
 			v.cookies["__Host-wechatgate"] = "GONE"
 			if row.signedIn {
-				v.signIn(t, "CODE")
+				v.signIn(t)
 			}
 			s.answer = func(r *http.Request) string {
 				if r.URL.Query().Get("code") == "BAD" {

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"runtime"
-	"strings"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -44,12 +42,11 @@ func (a *silentAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, r.Context().Err()
 		}
 	}
-	const answer = `{"access_token":"AT","expires_in":7200,"refresh_token":"RT","openid":"oPerson","scope":"snsapi_base"}`
-	var body io.Reader = strings.NewReader(answer)
+	response, err := answered(r, signsIn)
 	if a.drip {
-		body = &drip{ctx: r.Context(), rest: answer}
+		response.Body = io.NopCloser(&drip{ctx: r.Context(), rest: signsIn})
 	}
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body), Request: r}, nil
+	return response, err
 }
 
 type drip struct {
@@ -102,60 +99,7 @@ func newClockedSite(t *testing.T, change ...func(*wechatgate.Options)) *clockedS
 	return s
 }
 
-// visitor is a browser whose cookies last as long as their Max-Age, unless it
-// keeps them all.
-type visitor struct {
-	*clockedSite
-	cookies map[string]string
-	ends    map[string]time.Time
-	keeps   bool
-}
-
-func (s *clockedSite) visitor() *visitor {
-	return &visitor{clockedSite: s, cookies: map[string]string{}, ends: map[string]time.Time{}}
-}
-
-func (v *visitor) get(ctx context.Context, target string) *httptest.ResponseRecorder {
-	r := httptest.NewRequestWithContext(ctx, http.MethodGet, target, nil)
-	r.Header = http.Header{"Accept": {"text/html"}, "User-Agent": {uaWeChat}}
-	for name, value := range v.cookies {
-		if v.keeps || time.Now().Before(v.ends[name]) {
-			r.AddCookie(&http.Cookie{Name: name, Value: value})
-		}
-	}
-	w := httptest.NewRecorder()
-	v.handler.ServeHTTP(w, r)
-	v.keep(w)
-	return w
-}
-
-func (v *visitor) keep(w *httptest.ResponseRecorder) {
-	for _, c := range w.Result().Cookies() {
-		v.cookies[c.Name], v.ends[c.Name] = c.Value, time.Now().Add(time.Duration(c.MaxAge)*time.Second)
-		if c.MaxAge < 0 {
-			delete(v.cookies, c.Name)
-		}
-	}
-}
-
-// leave begins a sign-in and returns the address that WeChat sends back to.
-func (v *visitor) leave(t *testing.T) string {
-	t.Helper()
-	u, err := url.Parse(v.get(t.Context(), "/members").Header().Get("Location"))
-	require.NoError(t, err)
-	return "/wechat/callback?code=CODE&state=" + u.Query().Get("state")
-}
-
-func (v *visitor) signIn(t *testing.T) {
-	t.Helper()
-	w := v.get(t.Context(), v.leave(t))
-	require.Equal(t, http.StatusSeeOther, w.Code, w.Body.String())
-}
-
-func (v *visitor) isIn(t *testing.T) bool {
-	t.Helper()
-	return strings.Contains(v.get(t.Context(), "/members").Body.String(), "hello oPerson")
-}
+func (s *clockedSite) visitor() *visitor { return newVisitor(s.handler, uaWeChat) }
 
 func TestSilenceEndsAfterTenSeconds(t *testing.T) {
 	for name, api := range map[string]*silentAPI{"no answer": {wait: -1}, "a slow drip": {drip: true}} {
@@ -165,7 +109,7 @@ func TestSilenceEndsAfterTenSeconds(t *testing.T) {
 				v := s.visitor()
 				back := v.leave(t)
 				start := time.Now()
-				w := v.get(t.Context(), back)
+				w := v.open(back)
 				assert.Equal(t, http.StatusBadGateway, w.Code)
 				assert.Equal(t, wechat.Timeout, time.Since(start))
 				assert.EqualValues(t, 1, api.calls.Load(), "no second call with the code")
@@ -199,17 +143,14 @@ func TestFirstCallbackThatLeavesDoesNotFailTheSecond(t *testing.T) {
 		s.api.wait = 5 * time.Second
 		first := s.visitor()
 		back := first.leave(t)
-		second := s.visitor()
-		for name, value := range first.cookies {
-			second.cookies[name], second.ends[name] = value, first.ends[name]
-		}
+		second := first.clone()
 		go func() {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			first.get(ctx, back)
 		}()
 		synctest.Wait()
-		w := second.get(t.Context(), back)
+		w := second.open(back)
 		assert.Equal(t, http.StatusSeeOther, w.Code)
 		assert.Contains(t, second.cookies, "__Host-wechatgate")
 		assert.EqualValues(t, 1, s.api.calls.Load())
@@ -228,11 +169,11 @@ func TestOnLoginThatDoesNotListenIsNotWaitedFor(t *testing.T) {
 		v := s.visitor()
 		back := v.leave(t)
 		start := time.Now()
-		assert.Equal(t, http.StatusBadGateway, v.get(t.Context(), back).Code)
+		assert.Equal(t, http.StatusBadGateway, v.open(back).Code)
 		assert.Equal(t, 25*time.Second, time.Since(start))
 		close(release)
 		synctest.Wait()
-		assert.False(t, v.isIn(t))
+		assert.False(t, v.isIn())
 	})
 }
 
@@ -247,14 +188,13 @@ func TestOptionsSayWhenSessionsEnd(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			v := newClockedSite(t, change).visitor()
-			v.keeps = true // the cookies: the sealed times have to do
 			v.signIn(t)
 			pass(time.Hour)
-			assert.Equal(t, name == "IdleTimeout", len(v.get(t.Context(), "/members").Header()["Set-Cookie"]) > 0, "a page view renews last-seen alone")
+			assert.Equal(t, name == "IdleTimeout", len(v.open("/members").Header()["Set-Cookie"]) > 0, "a page view renews last-seen alone")
 			pass(time.Hour)
-			assert.Equal(t, name == "IdleTimeout", v.isIn(t), name)
+			assert.Equal(t, name == "IdleTimeout", v.isIn(), name)
 			pass(2 * time.Hour)
-			assert.False(t, v.isIn(t), name)
+			assert.False(t, v.isIn(), name)
 		})
 	}
 }
@@ -264,7 +204,7 @@ func TestQRCodeReadsNoProfileThatNoPageNeeds(t *testing.T) {
 	s := newClockedSite(t, func(o *wechatgate.Options) {
 		o.Website, o.OfficialAccount = o.OfficialAccount, wechatgate.App{}
 		o.Flow = func(*http.Request, wechatgate.Browser) wechatgate.Flow { return wechatgate.FlowQR }
-		o.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) *http.Response {
+		o.HTTPClient = &http.Client{Transport: weChatAnswer(func(r *http.Request) (*http.Response, error) {
 			calls.Add(1)
 			return tokenAnswer(r) // with the scope that a QR code has
 		})}
@@ -274,25 +214,19 @@ func TestQRCodeReadsNoProfileThatNoPageNeeds(t *testing.T) {
 }
 
 func TestNoSilentSignInForADay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		v := newClockedSite(t).visitor()
-		v.signIn(t)
-		r := httptest.NewRequest(http.MethodPost, "/wechat/logout", nil)
-		w := httptest.NewRecorder()
-		v.handler.ServeHTTP(w, r)
-		clear(v.cookies)
-		v.keep(w)
-		assert.Equal(t, http.StatusUnauthorized, v.get(t.Context(), "/members").Code)
-		pass(24*time.Hour - time.Second)
-		assert.Equal(t, http.StatusUnauthorized, v.get(t.Context(), "/members").Code)
-		pass(2 * time.Second)
-		assert.Equal(t, http.StatusFound, v.get(t.Context(), "/members").Code)
-	})
+	v := newClockedSite(t).visitor()
+	v.signIn(t)
+	marker := v.signOut(t).Result().Cookies()
+	marker = slices.DeleteFunc(marker, func(c *http.Cookie) bool { return c.MaxAge < 0 })
+	require.Len(t, marker, 1)
+	assert.Equal(t, 24*60*60, marker[0].MaxAge)
+	assert.Equal(t, http.StatusUnauthorized, v.open("/members").Code)
+	delete(v.cookies, marker[0].Name) // a day later
+	assert.Equal(t, http.StatusFound, v.open("/members").Code)
 }
 
 func TestThousandFailuresLeaveNothingBehind(t *testing.T) {
 	s := newSite(t)
-	before := runtime.NumGoroutine()
 	for i := range 1000 {
 		s.wechat.AnswerNext(wechat.OpExchange, []http.HandlerFunc{
 			hangUp,
@@ -301,11 +235,12 @@ func TestThousandFailuresLeaveNothingBehind(t *testing.T) {
 			func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"errcode":99999}`) },
 		}[i%4])
 	}
-	b := newBrowser(t, uaWeChat)
+	b := newBrowser(t, s.wechat, uaWeChat)
+	b.open(s.URL + "/members") // the browser's own connections stay
+	before := runtime.NumGoroutine()
 	for s.calls(wechat.OpExchange) < 1000 {
 		b.open(fmt.Sprintf("%s/members/%d", s.URL, s.calls(wechat.OpExchange)))
 	}
-	b.transport.CloseIdleConnections()
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+10 }, 10*time.Second, 10*time.Millisecond,
 		"goroutines, and with them connections, are left")
 }

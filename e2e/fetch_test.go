@@ -96,7 +96,7 @@ func TestFetchHelper(t *testing.T) {
 				tab.click(test.press, "#openid")
 			}
 			assert.Equal(t, s.url+test.open, tab.address().String(), "query and route survive")
-			assert.True(t, strings.Contains(tab.text("#nickname"), test.nickname), tab.text("#nickname"))
+			assert.Contains(t, tab.text("#nickname"), test.nickname)
 			assert.Equal(t, "none", tab.text("#error"))
 			tab.shown()
 			tab.reload("#openid")

@@ -17,6 +17,7 @@ import (
 
 	"github.com/wechatgate/wechatgate"
 	"github.com/wechatgate/wechatgate/wechat"
+	"github.com/wechatgate/wechatgate/wechattest"
 )
 
 // startPages is startSite with a handler of one's own.

@@ -33,7 +33,7 @@ func disguises() []disguise {
 	return []disguise{
 		{"own", "Your browser", "你的浏览器", "On a computer, a QR code to scan signs you in.", ""},
 		{"wechat", "WeChat", "微信", "WeChat signs you in silently. Only the profile is asked for.", iPhone + "Mobile/15E148 MicroMessenger/8.0.60(0x18003c2f) NetType/WIFI"},
-		{"phone", "Phone browser", "手机浏览器", "WeChat offers no sign-in here, so a page says to open the site in WeChat.", iPhone + "Version/18.5 Mobile/15E148 Safari/604.1"},
+		{"phone", "Phone browser", "手机浏览器", "WeChat offers no sign-in here, so a page takes a code from WeChat, or the site is opened there.", iPhone + "Version/18.5 Mobile/15E148 Safari/604.1"},
 		{"wecom", "WeCom", "企业微信", "It calls itself WeChat and cannot sign in, so it gets the same page as other phone browsers.", iPhone + "Mobile/15E148 wxwork/4.1.36 MicroMessenger/7.0.1"},
 	}
 }
@@ -97,6 +97,7 @@ type fake struct {
 	url    string
 	wechat *wechattest.Server
 	proxy  *http.Server
+	phone  *phone
 }
 
 func startFake(ctx context.Context) (*fake, error) {
@@ -106,24 +107,32 @@ func startFake(ctx context.Context) (*fake, error) {
 	}
 	server := wechattest.NewServer() //nolint:contextcheck // ends with close
 	server.Ask(wechattest.AskAlways)
+	server.Follow(wechattest.Person{Name: "alice"}) // and nobody else
 	target, err := url.Parse(server.URL)
 	if err != nil {
 		return nil, err
 	}
+	phone := newPhone(server)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /jweixin.js", serveJWeixin)
+	mux.HandleFunc("POST /wx-config", verifyConfig(server))
+	mux.Handle("/", &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
+	})
 	proxy := &http.Server{
-		Handler: as(&httputil.ReverseProxy{
-			Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		}),
+		Handler:           phone.before(as(mux)),
 		ReadHeaderTimeout: 5 * time.Second,
 	}
 	go func() { _ = proxy.Serve(listener) }()
-	return &fake{url: localURL(listener), wechat: server, proxy: proxy}, nil
+	return &fake{url: localURL(listener), wechat: server, proxy: proxy, phone: phone}, nil
 }
 
 func (f *fake) options(baseURL string) wechatgate.Options {
 	options := f.wechat.Options(baseURL)
+	f.wechat.RegisterJS(strings.TrimPrefix(baseURL, "http://"))
 	options.Endpoints.Open = f.url
 	options.Public = []string{"GET /as/{browser}"}
+	options.CodeSignIn = f.phone.pairWith(baseURL)
 	return options
 }
 

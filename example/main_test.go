@@ -35,6 +35,7 @@ func TestSite(t *testing.T) {
 		{"its style sheet is, too", "/assets/site.css", fetch(), 200, "/assets/site.css", "--paper"},
 		{"the members' page sends a computer to a QR code", "/members", navigation(), 200, "/connect/qrconnect", ""},
 		{"the profile page, too", "/profile", navigation(), 200, "/connect/qrconnect", ""},
+		{"the page with a share card, too", "/share", navigation(), 200, "/connect/qrconnect", ""},
 		{"a script is told where to sign in", "/api/me", fetch(), 401, "/api/me", `"error":"login_required"`},
 		{"an unknown page is closed, like all that is not named as public", "/new", fetch(), 401, "/new", "login_required"},
 		{"an unknown browser cannot be chosen", "/as/netscape", navigation(), 404, "/as/netscape", ""},
@@ -202,7 +203,7 @@ func TestReadConfigFillsOptionsIn(t *testing.T) {
 	options.Public = []string{"/as/"}
 	gate, err := wechatgate.New(options)
 	require.NoError(t, err)
-	site := httptest.NewServer(newSite(gate, slog.New(slog.DiscardHandler), nil))
+	site := httptest.NewServer(newSite(gate, slog.New(slog.DiscardHandler), nil, "https://res.wx.qq.com/jweixin.js"))
 	defer site.Close()
 	browser := newBrowser(t)
 	browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

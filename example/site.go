@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"embed"
 	"encoding/json"
+	"fmt"
 	"html/template"
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/wechat/account"
 )
 
 //go:embed site
@@ -22,9 +25,10 @@ var files embed.FS
 // are open, so a route that somebody adds later is closed unless it is named
 // there. A single route that wants more than an openid is wrapped once more.
 //
-// choices are for the switch of as.go: none, no switch.
-func newSite(gate *wechatgate.Gate, log *slog.Logger, choices []disguise) http.Handler {
-	s := site{log: log, choices: choices, pages: parsePages()}
+// choices are for the switch of as.go: none, no switch. jweixin is where WeChat's
+// script for share cards is.
+func newSite(gate *wechatgate.Gate, log *slog.Logger, choices []disguise, jweixin string) http.Handler {
+	s := site{gate: gate, log: log, choices: choices, jweixin: jweixin, pages: parsePages()}
 	assets, err := fs.Sub(files, "site")
 	if err != nil {
 		panic(err) // the name is not a path, which is a mistake in this line
@@ -34,17 +38,21 @@ func newSite(gate *wechatgate.Gate, log *slog.Logger, choices []disguise) http.H
 	mux.HandleFunc("GET /{$}", s.page("home"))
 	mux.HandleFunc("GET /members", s.page("members"))
 	mux.Handle("GET /profile", gate.RequireProfile(s.page("profile")))
+	mux.HandleFunc("GET /share", s.page("share"))
+	mux.HandleFunc("GET /app", s.page("app"))
 	mux.HandleFunc("GET /api/me", s.me)
 	mux.Handle("GET /assets/", http.FileServerFS(assets))
 	if len(choices) > 0 {
 		mux.HandleFunc("GET /as/{browser}", switchBrowser)
 	}
-	return gate.Require(withHeaders(mux))
+	return gate.Require(withHeaders(mux, jweixin))
 }
 
 type site struct {
+	gate    *wechatgate.Gate
 	log     *slog.Logger
 	choices []disguise
+	jweixin string
 	pages   map[string]*template.Template
 }
 
@@ -56,6 +64,10 @@ type view struct {
 	Browser  wechatgate.Browser
 	As       disguise
 	Choices  []disguise
+
+	Follower string           // what noteFollower kept
+	JWeixin  string           // address of WeChat's script; empty outside of WeChat
+	WXConfig account.JSConfig // of this page; zero where WeChat gave no ticket
 }
 
 func (s site) page(name string) http.HandlerFunc {
@@ -63,6 +75,18 @@ func (s site) page(name string) http.HandlerFunc {
 		v := view{Page: name, Browser: wechatgate.ClassifyBrowser(r.UserAgent()), As: disguiseOf(r), Choices: s.choices}
 		// Behind Require there always is a user. On the public page there may be.
 		v.User, v.SignedIn = wechatgate.UserFromContext(r.Context())
+		v.Follower = v.User.Data
+		if v.Browser.InWeChat() && (name == "share" || name == "app") {
+			v.JWeixin = s.jweixin
+		}
+		if v.JWeixin != "" && name == "share" {
+			config, err := s.gate.JSConfig(r)
+			if err != nil {
+				// The page is worth more than its share card.
+				s.log.WarnContext(r.Context(), "no share card", slog.Any("error", err))
+			}
+			v.WXConfig = config
+		}
 		var b bytes.Buffer
 		if err := s.pages[name].ExecuteTemplate(&b, "layout.html", v); err != nil {
 			s.log.ErrorContext(r.Context(), "page not rendered", slog.String("page", name), slog.Any("error", err))
@@ -73,6 +97,20 @@ func (s site) page(name string) http.HandlerFunc {
 		w.Header().Set("Cache-Control", "no-store") // after signing out, Back shows nothing
 		_, _ = w.Write(b.Bytes())
 	}
+}
+
+// noteFollower is the site's OnLogin. It keeps, with the session, whether the
+// person follows the account, for a greeting: WeChat forbids to show more to
+// followers than to others.
+func noteFollower(_ *http.Request, login *wechatgate.Login) error {
+	switch f := login.Follower; {
+	case f == nil: // by QR code, or WeChat could not be asked
+	case f.Follows:
+		login.Data = "follows"
+	default:
+		login.Data = "does not follow"
+	}
+	return nil
 }
 
 // me tells a script who is signed in. The gate answers anonymous scripts before
@@ -95,11 +133,17 @@ func (s site) me(w http.ResponseWriter, r *http.Request) {
 
 // withHeaders locks the site's own pages down. The gate's pages bring headers of
 // their own. Avatars come from WeChat's servers, or from the fake on 127.0.0.1.
-func withHeaders(next http.Handler) http.Handler {
+func withHeaders(next http.Handler, jweixin string) http.Handler {
+	script, err := url.Parse(jweixin)
+	if err != nil {
+		panic(err) // the address is this program's own
+	}
+	weChat := script.Scheme + "://" + script.Host
+	policy := fmt.Sprintf("default-src 'none'; style-src 'self'; script-src 'self' %[1]s; connect-src 'self' %[1]s; "+
+		"img-src 'self' https: http://127.0.0.1:*; form-action 'self'; base-uri 'none'; frame-ancestors 'none'", weChat)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "+
-			"img-src 'self' https: http://127.0.0.1:*; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin")
 		next.ServeHTTP(w, r)
@@ -112,7 +156,7 @@ func parsePages() map[string]*template.Template {
 		Funcs(template.FuncMap{"short": short}).
 		ParseFS(files, "site/layout.html"))
 	pages := make(map[string]*template.Template)
-	for _, name := range []string{"home", "members", "profile"} {
+	for _, name := range []string{"home", "members", "profile", "share", "app"} {
 		pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(files, "site/"+name+".html"))
 	}
 	return pages

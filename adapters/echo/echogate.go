@@ -29,8 +29,8 @@ import (
 	"github.com/wechatgate/wechatgate"
 )
 
-// Wrap turns a middleware into one of echo: Require, RequireProfile or Optional
-// of a [wechatgate.Gate]. The handlers behind it have echo's own response, and a
+// Wrap turns a middleware into one of echo: Require, RequireProfile,
+// RequireUnionID or Optional of a [wechatgate.Gate]. The handlers behind it have echo's own response, and a
 // request with the visitor in its context; their errors reach echo's error
 // handler. When the middleware answers by itself, no later handler runs and
 // there is no error.

@@ -32,8 +32,8 @@ import (
 	"github.com/wechatgate/wechatgate"
 )
 
-// Wrap turns a middleware into one of gin: Require, RequireProfile or Optional of
-// a [wechatgate.Gate]. The handlers behind it have gin's own ResponseWriter, and
+// Wrap turns a middleware into one of gin: Require, RequireProfile, RequireUnionID
+// or Optional of a [wechatgate.Gate]. The handlers behind it have gin's own ResponseWriter, and
 // a Request with the visitor in its context. When the middleware answers by
 // itself, or panics, no later handler runs.
 //

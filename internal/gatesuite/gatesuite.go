@@ -164,6 +164,7 @@ func (s *site) program(a arrangement) Program {
 		Groups: []Group{
 			group("/members", a.members(s.gate)),
 			group("/profile", s.gate.RequireProfile),
+			group("/united", s.gate.RequireUnionID),
 			group("/optional", a.optional(s.gate)),
 		},
 		Log:  s.log,

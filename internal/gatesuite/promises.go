@@ -38,6 +38,7 @@ func promises() []promise {
 		{"a panic passes through unchanged", panics},
 		{"Optional lets everybody through", optional},
 		{"RequireProfile asks on a page, and lets in who agrees", profileInWeChat},
+		{"RequireUnionID lets in who has one, and asks others on a page", unionID},
 		{"after signing out nobody is signed in silently", signOut},
 		{"a gate that cannot tell who it is stays closed", outage},
 		{"a page that does not exist is the framework's affair, for those who may pass", missingPages},
@@ -227,6 +228,14 @@ func profileInWeChat(s *site) {
 	equal(s, s.served.Load(), 0, "requests served")
 	v.send(http.MethodGet, html.UnescapeString(button[1]), nil, "").is(http.StatusOK, hello(s.openID(alice())+"小艾", "", "", ""))
 	v.open("/profile/page").is(http.StatusOK, hello(s.openID(alice())+"小艾", "", "", ""))
+}
+
+func unionID(s *site) {
+	s.visitor(wechatgate.BrowserDesktop, alice()).open("/united/page").
+		is(http.StatusOK, hello(wechattest.OpenID(s.wechat.Website.ID, alice())+"小艾", "", "", ""))
+	served := s.served.Load()
+	equal(s, s.visitor(wechatgate.BrowserWeChat, alice()).open("/united/page").status, http.StatusUnauthorized, "status of the page that asks")
+	equal(s, s.served.Load(), served, "requests served")
 }
 
 func signOut(s *site) {

@@ -87,7 +87,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	key, old, err := h.keys()
 	if err != nil {
-		h.refuse(w, r, refusal{err, "push.Handler takes AppID, Token and EncodingAESKey from the console's 基本配置 and 服务器配置"}, slog.LevelError)
+		h.refuse(w, r, refusal{err, "push.Handler takes AppID, Token and EncodingAESKey from the console's 开发密钥 and 服务器配置"}, slog.LevelError)
 		return
 	}
 	switch r.Method {
