@@ -393,10 +393,12 @@ func (g *Gate) admitLogin(r *http.Request, until time.Time, a attempt, token wec
 	if len(login.Data) > maxData || !utf8.ValidString(login.Data) {
 		return exchangeResult{err: newError(ReasonConfig, errBadData)}
 	}
-	if login.Profile != nil && login.Profile != profile {
-		s = s.withProfile(*login.Profile, profileFromSite)
-	} else if login.Profile != nil {
-		s = s.withProfile(*login.Profile, profileFromWeChat) // OnLogin may have changed it in place
+	from := profileFromSite
+	if profile != nil {
+		from = profileFromWeChat // it was asked, whatever OnLogin made of the answer
+	}
+	if login.Profile != nil {
+		s = s.withProfile(*login.Profile, from)
 	}
 	s.user.Data = strings.Clone(login.Data)
 	return exchangeResult{session: s, target: g.targets.Local(login.ReturnTo)}

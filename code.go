@@ -411,7 +411,7 @@ func readCodeForm(w http.ResponseWriter, r *http.Request) (state, typed string) 
 	form, address := r.WithContext(r.Context()), *r.URL // parsing changes a request
 	address.RawQuery = ""
 	form.URL = &address
-	form.Body = http.MaxBytesReader(w, r.Body, maxCodeForm)
+	form.Body = http.MaxBytesReader(w, bodyOf(r), maxCodeForm)
 	return form.PostFormValue(fieldState), form.PostFormValue(fieldCode)
 }
 

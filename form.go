@@ -14,6 +14,10 @@ import (
 // maxForm is how much of a posted form is read, in bytes.
 const maxForm = 64 << 10
 
+// maxFields is how many fields of a form are kept. A body of nothing but names of one
+// letter would cost two hundred times its size.
+const maxFields = 4096
+
 // maxAction is how long the address may be to which a kept form is sent.
 const maxAction = 8 << 10
 
@@ -48,12 +52,19 @@ func (g *Gate) readForm(r *http.Request) page.FormData {
 		form.CannotKeep = "files"
 		return form
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxForm+1))
+	body, err := io.ReadAll(io.LimitReader(bodyOf(r), maxForm+1))
 	if err != nil || len(body) > maxForm || form.Action == "" || len(form.Action) > maxAction {
 		form.Action, form.CannotKeep = "", "too-large"
 		return form
 	}
-	for pair := range strings.SplitSeq(string(body), "&") {
+	text := string(body)
+	pairs := strings.Count(text, "&") + 1
+	if pairs > maxFields {
+		form.Action, form.CannotKeep = "", "too-large"
+		return form
+	}
+	form.Fields = make([]page.Field, 0, pairs)
+	for pair := range strings.SplitSeq(text, "&") {
 		if pair == "" {
 			continue
 		}
@@ -67,6 +78,15 @@ func (g *Gate) readForm(r *http.Request) page.FormData {
 		form.Fields = append(form.Fields, page.Field{Name: name, Value: value})
 	}
 	return form
+}
+
+// bodyOf returns a request's body. A request that a program made by hand may have
+// none.
+func bodyOf(r *http.Request) io.ReadCloser {
+	if r.Body == nil {
+		return http.NoBody
+	}
+	return r.Body
 }
 
 // requestTarget is where a form was going, as the browser sent it.

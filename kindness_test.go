@@ -252,6 +252,8 @@ func TestNothingTypedIsLost(t *testing.T) {
 		{name: "of one who is signed in, and whose profile is wanted", userAgent: uaWeChat, profile: true, body: small, kept: true, next: "/wechat/login?scope=snsapi_userinfo&return_to=%2Fwechat%2Fresend"},
 
 		{name: "of a byte more", userAgent: uaWeChat, body: "a=" + strings.Repeat("x", 64<<10-1), says: "too long to be kept", next: "/order?id=3"},
+		{name: "of 4,096 fields", userAgent: uaWeChat, body: strings.Repeat("a=&", 4095) + "a=", kept: true, next: "/wechat/login?return_to=%2Fwechat%2Fresend"},
+		{name: "of a field more", userAgent: uaWeChat, body: strings.Repeat("a=&", 4096) + "a=", says: "too long to be kept", next: "/order?id=3"},
 		{name: "with files", userAgent: uaWeChat, header: header{"Content-Type": "multipart/form-data; boundary=x"}, body: "--x--", says: "Files and what you typed with them", next: "/order?id=3"},
 		{name: "of no type", userAgent: uaWeChat, header: header{"Content-Type": ""}, body: small, says: "cannot be kept", next: "/order?id=3"},
 		{name: "not in UTF-8", userAgent: uaWeChat, body: "name=%D5%C5%C8%FD", says: "cannot be kept", next: "/order?id=3"},
@@ -333,6 +335,37 @@ func TestKeptFormHoldsWhatWasTyped(t *testing.T) {
 		action, _, _ := keptForm(t, w.Body.String())
 		assert.Equal(t, "/", action)
 	})
+}
+
+// One stranger's Host header does not explain everybody's trouble for ever.
+func TestForeignHostIsForgottenWithItsSignIn(t *testing.T) {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShopAt(t, fake)
+		s.guest(t, uaWeChat).leaveWith(map[string]string{"Host": "evil.example"})
+		callback := "/wechat/callback?again=1&code=CODE&state=" + strings.Repeat("a", 32)
+		const words = "that this site does not sign in at"
+		assert.Contains(t, s.guest(t, uaWeChat).open(callback).Body.String(), words)
+		time.Sleep(10*time.Minute + time.Second)
+		assert.NotContains(t, s.guest(t, uaWeChat).open(callback).Body.String(), words)
+		assert.Len(t, s.log.lines("began_at"), 1)
+	})
+}
+
+// A program that asks the gate may make its requests by hand.
+func TestPostWithoutABody(t *testing.T) {
+	for target, status := range map[string]int{"/order": http.StatusUnauthorized, "/wechat/logout": http.StatusSeeOther, "/wechat/code": http.StatusUnauthorized} {
+		t.Run(target, func(t *testing.T) {
+			s := newShop(t, func(o *wechatgate.Options) { o.CodeSignIn.Scan = true })
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, shopURL+target, nil)
+			require.NoError(t, err)
+			r.Header = http.Header{"Accept": {"text/html"}, "User-Agent": {uaWeChat}, "Content-Type": {"application/x-www-form-urlencoded"}}
+			w := httptest.NewRecorder()
+			assert.NotPanics(t, func() { s.handler.ServeHTTP(w, r) })
+			assert.Equal(t, status, w.Code)
+		})
+	}
 }
 
 func TestSignInOfAKeptFormEndsAtResend(t *testing.T) {
@@ -806,6 +839,32 @@ func TestUnionIDIsAskedForOnce(t *testing.T) {
 		_, w = g.follow(link(t, w.Body.String(), `class="button"`))
 		assert.Contains(t, w.Body.String(), wechattest.UnionID(wechattest.Person{Name: "alice"}))
 	})
+}
+
+// A site that shows its own names supplies a profile at each sign-in, and WeChat was
+// asked all the same.
+func TestUnionIDIsAskedForOnceWhereOnLoginSuppliesTheProfile(t *testing.T) {
+	s := newShop(t, func(o *wechatgate.Options) {
+		o.OnLogin = func(_ *http.Request, login *wechatgate.Login) error {
+			login.Profile = &wechat.Profile{Nickname: "known here"}
+			return nil
+		}
+	})
+	s.handler = s.gate.RequireUnionID(shopPage)
+	openID := wechattest.OpenID(s.fake.OfficialAccount.ID, wechattest.Person{Name: "alice"})
+	g := s.guest(t, uaWeChat)
+	_, w := g.follow("/page")
+	require.Equal(t, "Share nickname and picture", title(w), "what OnLogin says of a person who was not asked says nothing of the unionid")
+	s.fake.AnswerNext(wechat.OpExchange, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"access_token":"AT","expires_in":7200,"refresh_token":"RT","openid":%q,"scope":"snsapi_userinfo"}`, openID)
+	})
+	s.fake.AnswerNext(wechat.OpUserInfo, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"openid":%q,"nickname":"Alice"}`, openID)
+	})
+	_, w = g.follow(link(t, w.Body.String(), `class="button"`))
+	assert.Equal(t, http.StatusInternalServerError, w.Code, w.Body.String())
+	s.handler = s.gate.RequireProfile(shopPage)
+	assert.Contains(t, g.open("/page").Body.String(), `nickname="known here"`)
 }
 
 func TestOneScanIsEnough(t *testing.T) {

@@ -82,8 +82,11 @@ type notices struct {
 	unmounted occasionally
 }
 
-// origin is the scheme and host that a visitor seems to have used.
-type origin struct{ scheme, host string }
+// origin is the scheme and host that a visitor seems to have used, and when.
+type origin struct {
+	scheme, host string
+	at           time.Time
+}
 
 func (o origin) String() string { return o.scheme + "://" + o.host }
 
@@ -104,7 +107,7 @@ func (g *Gate) noteOrigin(r *http.Request) {
 	if base.Secure {
 		scheme = "https"
 	}
-	seen := origin{scheme: scheme, host: strings.ToLower(plainText(r.Host[:min(len(r.Host), 255)], 255))}
+	seen := origin{scheme: scheme, host: strings.ToLower(plainText(r.Host[:min(len(r.Host), 255)], 255)), at: time.Now()}
 	// A proxy says in this header what the visitor used. It is a hint for the
 	// log, and decides nothing.
 	if proto := r.Header.Get("X-Forwarded-Proto"); strings.EqualFold(proto, "http") || strings.EqualFold(proto, "https") {
@@ -116,10 +119,10 @@ func (g *Gate) noteOrigin(r *http.Request) {
 }
 
 // noticeOrigin writes the record for a callback without an attempt, and reports
-// whether a sign-in began under another origin than BaseURL's.
+// whether a sign-in that may come back now began under another origin than BaseURL's.
 func (g *Gate) noticeOrigin(r *http.Request) bool {
 	seen := g.notices.foreign.Load()
-	if seen == nil {
+	if seen == nil || time.Since(seen.at) > attemptLifetime {
 		return false
 	}
 	if g.notices.wrongHost.now() {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+
+	"github.com/wechatgate/wechatgate/internal/contain"
 )
 
 // logout ends the session when a form of our own site asks for it, and offers
@@ -80,11 +82,25 @@ func (g *Gate) signOut(v *visit) *Error {
 	g.cookies.Set(v.w, g.attempts.base+suffixSignedOut, "1", g.options.SignedOutFor)
 	if v.signedIn {
 		g.record(v.r, slog.LevelInfo, "signed out", userAttrs(v.user)...)
-		if g.options.OnLogout != nil {
-			g.options.OnLogout(v.r, v.user)
-		}
+		g.tellSite(v)
 	}
 	return nil
+}
+
+// tellSite calls OnLogout. A panic in it is logged and no more: net/http would drop
+// the answer, and with it the cookies that sign the visitor out.
+func (g *Gate) tellSite(v *visit) {
+	if g.options.OnLogout == nil {
+		return
+	}
+	var panicked error
+	func() {
+		defer contain.Panic("OnLogout", &panicked)
+		g.options.OnLogout(v.r, v.user)
+	}()
+	if panicked != nil {
+		g.record(v.r, slog.LevelError, "OnLogout panicked", errorAttrs(newError(ReasonInternal, panicked))...)
+	}
 }
 
 // isSameOrigin reports whether a request that changes something comes from a page
@@ -101,7 +117,7 @@ func logoutTarget(w http.ResponseWriter, r *http.Request) string {
 	form, address := r.WithContext(r.Context()), *r.URL // parsing changes a request
 	address.RawQuery = ""
 	form.URL = &address
-	form.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	form.Body = http.MaxBytesReader(w, bodyOf(r), maxForm)
 	return form.PostFormValue("return_to")
 }
 

@@ -164,6 +164,19 @@ func TestUserOfARequest(t *testing.T) {
 	assert.WithinRange(t, u.SignedInAt, before.Truncate(time.Millisecond), time.Now())
 }
 
+func TestPanicInOnLogoutDoesNotKeepTheVisitorIn(t *testing.T) {
+	s := newSite(t, func(o *wechatgate.Options) {
+		o.OnLogout = func(*http.Request, wechatgate.User) { panic("a secret") }
+	})
+	b := newBrowser(t, s.wechat, uaWeChat)
+	b.open(s.URL + "/members")
+	p := b.post(s.URL+"/wechat/logout", url.Values{})
+	assert.Equal(t, s.URL+"/wechat/signed-out", p.address.String())
+	assert.Equal(t, http.StatusUnauthorized, b.open(s.URL+"/members").status)
+	assert.Len(t, s.log.lines("OnLogout panicked with a string"), 1)
+	assert.NotContains(t, s.log.String(), "a secret")
+}
+
 func TestSignOut(t *testing.T) {
 	var out []wechatgate.User
 	s := newSite(t, func(o *wechatgate.Options) {

@@ -173,7 +173,7 @@ type keptForm struct {
 // FormJSON is the form for the page's script. In a script element html/template
 // writes it as JSON, with all that might end the element escaped.
 func (v view) FormJSON() keptForm {
-	form := keptForm{Action: v.Form.Action, Fields: [][2]string{}}
+	form := keptForm{Action: v.Form.Action, Fields: make([][2]string, 0, len(v.Form.Fields))}
 	for _, field := range v.Form.Fields {
 		form.Fields = append(form.Fields, [2]string{field.Name, field.Value})
 	}

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"html"
 	"maps"
+	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -563,4 +565,35 @@ func one(t *testing.T, elements []element, name string) element {
 	found := filter(elements, name)
 	require.Len(t, found, 1, "<%s>", name)
 	return found[0]
+}
+
+// Where a kept form was going has to pass the check of the page that sends it, or
+// what was typed would be lost after all.
+func TestWhereAKeptFormMayGo(t *testing.T) {
+	script, err := os.ReadFile("files/resend.js")
+	require.NoError(t, err)
+	found := regexp.MustCompile(`&& /(\^.*\$)/\.test\(action\)`).FindSubmatch(script)
+	require.NotNil(t, found)
+	local := regexp.MustCompile(string(found[1])) // of the syntax that Go and browsers share
+	for action, may := range map[string]bool{
+		"/":                          true,
+		"/?":                         true,
+		"/shop/order?id=3":           true,
+		"/a%20b/%E5%AD%97%2f%5c":     true,
+		`/open?path=C:\new&u=//x?y`:  true, // browsers leave a backslash in a query
+		"/a//b;c=d":                  true,
+		"":                           false,
+		"order":                      false,
+		"//evil.example/":            false,
+		`/\evil.example/`:            false,
+		`/a\..\..\b`:                 false,
+		"/\t/evil.example/":          false,
+		"/ /evil.example/":           false,
+		"/a?b\nc":                    false,
+		"/a#b":                       false,
+		"https://evil.example/":      false,
+		"javascript:alert(1)//?x=\\": false,
+	} {
+		assert.Equal(t, may, local.MatchString(action), "%q", action)
+	}
 }

@@ -17,9 +17,9 @@
   }
 
   // An address of this site: one slash, then neither a second one nor anything
-  // that a browser reads as one or leaves out.
+  // that a browser reads as one or leaves out. A query may hold backslashes.
   function isLocal(action) {
-    return typeof action === "string" && /^\/(?![\/\\])[^\s\\\u0000-\u001f]*$/.test(action);
+    return typeof action === "string" && /^\/(?:[^\s\/\\?#\x00-\x1f][^\s\\?#\x00-\x1f]*)?(?:\?[^\s#\x00-\x1f]*)?$/.test(action);
   }
 
   function kept() {
