@@ -92,8 +92,11 @@ func bodyOf(r *http.Request) io.ReadCloser {
 // requestTarget is where a form was going, as the browser sent it.
 func requestTarget(r *http.Request) string {
 	target := r.URL.EscapedPath()
-	if !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") {
+	if !strings.HasPrefix(target, "/") {
 		return "/"
+	}
+	if strings.HasPrefix(target, "//") {
+		target = "/." + target // the same path to a browser, and never a host
 	}
 	if r.URL.RawQuery != "" {
 		target += "?" + r.URL.RawQuery

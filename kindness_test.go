@@ -333,7 +333,7 @@ func TestKeptFormHoldsWhatWasTyped(t *testing.T) {
 	t.Run("a target that could be read as another host", func(t *testing.T) {
 		w := newShop(t).guest(t, uaWeChat).ask(http.MethodPost, shopURL+"//evil.example/x", nil, "a=b")
 		action, _, _ := keptForm(t, w.Body.String())
-		assert.Equal(t, "/", action)
+		assert.Equal(t, "/.//evil.example/x", action, "the path of this site, as every URL parser reads it")
 	})
 }
 
