@@ -25,7 +25,7 @@ type program struct {
 	args, environ  []string
 	stdout, stderr io.Writer
 	reload         <-chan os.Signal
-	look           time.Duration                // how often files are looked at
+	look           time.Duration                 // how often files are looked at
 	ready          func(address, admin net.Addr) // for tests; admin may be nil
 
 	line    commandLine
