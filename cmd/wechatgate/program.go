@@ -258,6 +258,8 @@ func (p *program) newServer(base context.Context, serving *sync.WaitGroup) *http
 			p.site.Load().ServeHTTP(w, r)
 		}),
 		Protocols:         &protocols,
+		// "OPTIONS *" is refused like all that is no path.
+		DisableGeneralOptionsHandler: true,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       2 * time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return base },
