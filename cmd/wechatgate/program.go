@@ -257,13 +257,13 @@ func (p *program) newServer(base context.Context, serving *sync.WaitGroup) *http
 			defer serving.Done()
 			p.site.Load().ServeHTTP(w, r)
 		}),
-		Protocols:         &protocols,
+		Protocols: &protocols,
 		// "OPTIONS *" is refused like all that is no path.
 		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       2 * time.Minute,
-		BaseContext:       func(net.Listener) context.Context { return base },
-		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout:            readHeaderTimeout,
+		IdleTimeout:                  2 * time.Minute,
+		BaseContext:                  func(net.Listener) context.Context { return base },
+		ErrorLog:                     slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		TLSConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12,
 			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {

@@ -273,7 +273,10 @@ func TestListsOfPeople(t *testing.T) {
 	page, api := status("/page"), func(want int) func() bool {
 		return func() bool { return v.get("/api", "Accept", "application/json").status == want }
 	}
-	soon := func(f func() bool, what string) { t.Helper(); require.Eventually(t, f, patience, 30*time.Millisecond, what) }
+	soon := func(f func() bool, what string) {
+		t.Helper()
+		require.Eventually(t, f, patience, 30*time.Millisecond, what)
+	}
 	soon(page(http.StatusForbidden), "an empty allow file allows nobody")
 	write(allow, alice+" # the owner\n")
 	soon(page(http.StatusOK), "one line allows one person")
@@ -285,8 +288,10 @@ func TestListsOfPeople(t *testing.T) {
 	write(deny, alice+" "+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+"\n")
 	soon(api(http.StatusUnauthorized), "and ends sessions begun before it")
 	write(deny, "")
-	v = f.visitor(t, wechatgate.BrowserWeChat) // the browser has signed in too often
-	soon(page(http.StatusOK), "back again")
+	soon(func() bool {
+		v = f.visitor(t, wechatgate.BrowserWeChat) // the other has signed in too often
+		return v.get("/page").status == http.StatusOK
+	}, "back again")
 	write(deny, alice+" yesterday\n")
 	soon(func() bool { return strings.Contains(f.gate.log.String(), "deny file") }, "a mistake is said")
 	assert.NotContains(t, f.gate.log.String(), alice)
