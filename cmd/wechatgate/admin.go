@@ -10,24 +10,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// What became of a request.
-const (
-	outcomeAllowed    = "allowed"
-	outcomeChallenged = "challenged"
-	outcomeOwn        = "own"
-	outcomeRefused    = "refused"
-)
-
 // metrics are what /metrics shows. They outlive a reload.
 type metrics struct {
 	registry *prometheus.Registry
-	requests *prometheus.CounterVec
 	pages    *prometheus.CounterVec
 	signIns  prometheus.Counter
 	signOuts prometheus.Counter
 	upstream *prometheus.CounterVec
 	inFlight prometheus.Gauge
 	reloads  *prometheus.CounterVec
+
+	allowed, challenged, own, refused prometheus.Counter // requests, by what became of them
 
 	notices notices
 }
@@ -36,18 +29,23 @@ func newMetrics() *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "wechatgate", Name: name, Help: help}, labels)
 	}
+	requests := counter("requests_total", "Requests by what became of them: allowed, challenged, own (a page of the gate's), refused.", "outcome")
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
-		requests: counter("requests_total", "Requests by what became of them: allowed, challenged, own (a page of the gate's), refused.", "outcome"),
 		pages:    counter("pages_total", "Pages of the gate by name and, where something failed, reason.", "page", "reason"),
 		signIns:  prometheus.NewCounter(prometheus.CounterOpts{Namespace: "wechatgate", Name: "sign_ins_total", Help: "Finished sign-ins."}),
 		signOuts: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "wechatgate", Name: "sign_outs_total", Help: "Sign-outs."}),
 		upstream: counter("upstream_failures_total", "Requests that the upstream did not answer, by the visitor's status.", "status"),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "wechatgate", Name: "upstream_requests_in_flight", Help: "Requests, streams and upgraded connections at the upstream."}),
 		reloads:  counter("reloads_total", "Reloads of the settings by result: ok, failed.", "result"),
+
+		allowed:    requests.WithLabelValues("allowed"), // found once, as each request needs one
+		challenged: requests.WithLabelValues("challenged"),
+		own:        requests.WithLabelValues("own"),
+		refused:    requests.WithLabelValues("refused"),
 	}
 	m.registry.MustRegister(
-		m.requests, m.pages, m.signIns, m.signOuts, m.upstream, m.inFlight, m.reloads,
+		requests, m.pages, m.signIns, m.signOuts, m.upstream, m.inFlight, m.reloads,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m

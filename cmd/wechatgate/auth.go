@@ -64,7 +64,7 @@ func (s *site) answerStatus(w http.ResponseWriter, r *http.Request, target strin
 	user, err := s.check(w, q)
 	if err != nil {
 		// The challenge says more, 503 included, when a Store has failed.
-		s.metrics.requests.WithLabelValues(outcomeChallenged).Inc()
+		s.metrics.challenged.Inc()
 		refuse(w, http.StatusUnauthorized)
 		return
 	}
@@ -96,7 +96,7 @@ func (s *site) answer(w http.ResponseWriter, q *http.Request, err error) {
 	}
 	user, err := s.check(w, q)
 	if err != nil {
-		s.metrics.requests.WithLabelValues(outcomeChallenged).Inc()
+		s.metrics.challenged.Inc()
 		s.gate.Challenge(w, q, err)
 		return
 	}
@@ -110,7 +110,7 @@ func (s *site) allow(w http.ResponseWriter, q *http.Request, user wechatgate.Use
 		s.forbid(w, q, err)
 		return
 	}
-	s.metrics.requests.WithLabelValues(outcomeAllowed).Inc()
+	s.metrics.allowed.Inc()
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Add("Vary", "Cookie")

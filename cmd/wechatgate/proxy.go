@@ -50,7 +50,7 @@ func (s *site) serveProxy(w http.ResponseWriter, r *http.Request) {
 	p := &passage{site: s, seen: seen, path: pathOf(target)}
 	var err error
 	if p.user, err = s.check(w, seen); err != nil {
-		s.metrics.requests.WithLabelValues(outcomeChallenged).Inc()
+		s.metrics.challenged.Inc()
 		s.gate.Challenge(w, seen, err)
 		return
 	}
@@ -62,14 +62,14 @@ func (s *site) serveProxy(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest) // it cannot be handed on as it was sent
 		return
 	}
-	s.metrics.requests.WithLabelValues(outcomeAllowed).Inc()
+	s.metrics.allowed.Inc()
 	s.metrics.inFlight.Inc()
 	defer s.metrics.inFlight.Dec()
 	s.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), passageKey{}, p)))
 }
 
 func (s *site) refuse(w http.ResponseWriter, status int) {
-	s.metrics.requests.WithLabelValues(outcomeRefused).Inc()
+	s.metrics.refused.Inc()
 	refuse(w, status)
 }
 

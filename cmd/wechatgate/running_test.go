@@ -247,7 +247,7 @@ func (f *front) start(t testing.TB, listen string, flags ...string) {
 	t.Helper()
 	f.gate = run(t, environFor(f.fake), append([]string{
 		"--listen", listen, "--admin-listen", "127.0.0.1:0", "--base-url", f.url,
-		"--official-account-id", f.fake.OfficialAccount.ID, "--website-id", f.fake.Website.ID, "--log-level", "debug",
+		"--official-account-id", f.fake.OfficialAccount.ID, "--website-id", f.fake.Website.ID,
 		"--public", "/open/",
 	}, flags...)...)
 	t.Cleanup(func() {

@@ -138,7 +138,7 @@ func (s *site) owns(r *http.Request) bool { return s.gate.Owns(r) }
 
 // serveOwn serves such a page.
 func (s *site) serveOwn(w http.ResponseWriter, r *http.Request) {
-	s.metrics.requests.WithLabelValues(outcomeOwn).Inc()
+	s.metrics.own.Inc()
 	if s.assertions != nil && r.URL.Path == s.keysPath {
 		s.assertions.ServeHTTP(w, r)
 		return

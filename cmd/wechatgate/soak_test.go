@@ -106,7 +106,7 @@ func soakFront(t *testing.T) *front {
 		}
 	}))
 	t.Cleanup(flaky.Close)
-	f.start(t, "127.0.0.1:"+f.port(), "--upstream", flaky.URL, "--tls-cert-file", cert, "--tls-key-file", key, "--log-level", "error")
+	f.start(t, "127.0.0.1:"+f.port(), "--upstream", flaky.URL, "--tls-cert-file", cert, "--tls-key-file", key)
 	return f
 }
 
