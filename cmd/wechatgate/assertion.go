@@ -39,11 +39,11 @@ func newAssertions(sessionKeys [][]byte, issuer string) (*assertions, error) {
 			return nil, err
 		}
 		web := jose.JSONWebKey{Key: key, Algorithm: string(jose.ES256), Use: "sig"}
-		print, err := web.Thumbprint(crypto.SHA256)
+		thumbprint, err := web.Thumbprint(crypto.SHA256)
 		if err != nil {
 			return nil, err
 		}
-		web.KeyID = base64.RawURLEncoding.EncodeToString(print)
+		web.KeyID = base64.RawURLEncoding.EncodeToString(thumbprint)
 		if i == 0 {
 			first = web
 		}

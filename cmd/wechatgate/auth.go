@@ -34,10 +34,10 @@ func (s *site) serveAuth(w http.ResponseWriter, r *http.Request) {
 		s.answerChallenge(w, r, asked[len(askChallenge):])
 	case strings.HasPrefix(asked, askEnvoy+"/"):
 		q, err := s.question(r, r.Method, asked[len(askEnvoy):])
-		s.answer(w, withoutBody(q), err)
+		s.answer(w, r, withoutBody(q), err)
 	case pathOf(asked) == askForwarded:
 		q, err := s.forwardedQuestion(r)
-		s.answer(w, withoutBody(q), err)
+		s.answer(w, r, withoutBody(q), err)
 	case s.isVerifyFile(r):
 		s.serveOwn(w, r)
 	default:
@@ -89,9 +89,9 @@ func (s *site) answerChallenge(w http.ResponseWriter, r *http.Request, target st
 }
 
 // answer is for proxies that hand on the gate's own answer when it is not 200.
-func (s *site) answer(w http.ResponseWriter, q *http.Request, err error) {
+func (s *site) answer(w http.ResponseWriter, r, q *http.Request, err error) {
 	if err != nil {
-		s.forbid(w, q, err)
+		s.forbid(w, r, err)
 		return
 	}
 	user, err := s.check(w, q)
@@ -197,9 +197,9 @@ func withoutBody(q *http.Request) *http.Request {
 	return q
 }
 
-func (s *site) forbid(w http.ResponseWriter, _ *http.Request, err error) {
+func (s *site) forbid(w http.ResponseWriter, r *http.Request, err error) {
 	if s.metrics.notices.now(err) {
-		s.log.Warn("a proxy's question is refused", slog.String("event", "question refused"), slog.String("error", err.Error()))
+		s.log.WarnContext(r.Context(), "a proxy's question is refused", slog.String("event", "question refused"), slog.String("error", err.Error()))
 	}
 	s.refuse(w, http.StatusForbidden)
 }

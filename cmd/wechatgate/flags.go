@@ -94,7 +94,7 @@ func (g *given) Decode(c *kong.DecodeContext) error {
 type toggle []string
 
 // Decode is for kong.
-func (t *toggle) Decode(c *kong.DecodeContext) error {
+func (t *toggle) Decode(c *kong.DecodeContext) error { //nolint:unparam // kong's interface
 	value := "true"
 	if c.Scan.Peek().Type == kong.FlagValueToken {
 		value = fmt.Sprint(c.Scan.Pop().Value)

@@ -289,7 +289,7 @@ func webSocket(t *testing.T, f *front) {
 	t.Helper()
 	c, _, err := dialSocket(t, f, f.signedIn(t).cookies())
 	require.NoError(t, err)
-	defer c.CloseNow()
+	defer func() { _ = c.CloseNow() }()
 	require.NoError(t, c.Write(t.Context(), websocket.MessageText, []byte("hello")))
 	_, message, err := c.Read(t.Context())
 	require.NoError(t, err)

@@ -239,7 +239,7 @@ func (p *program) serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	draining.Store(true)
-	p.log.Info("ending: requests under way may finish", slog.String("event", "draining"))
+	p.log.InfoContext(base, "ending: requests under way may finish", slog.String("event", "draining"))
 	return p.drain(base, server, &serving, endStreams)
 }
 

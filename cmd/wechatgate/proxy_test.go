@@ -215,7 +215,7 @@ func TestShutdownWhileStreaming(t *testing.T) {
 	v := f.signedIn(t)
 	socket, _, err := dialSocket(t, f, v.cookies())
 	require.NoError(t, err)
-	defer socket.CloseNow()
+	defer func() { _ = socket.CloseNow() }()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.url+"/events", http.NoBody)
 	require.NoError(t, err)
 	r.Header.Set("Accept", "text/event-stream")

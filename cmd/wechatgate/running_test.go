@@ -51,7 +51,7 @@ type running struct {
 }
 
 // run starts the program and waits until it listens.
-func run(t testing.TB, environ []string, args ...string) *running {
+func run(t *testing.T, environ []string, args ...string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &running{log: &logBuffer{}, stdout: &logBuffer{}, reload: make(chan os.Signal), stop: cancel, ended: make(chan struct{})}
@@ -82,7 +82,7 @@ func run(t testing.TB, environ []string, args ...string) *running {
 }
 
 // end ends the program and returns its exit status.
-func (g *running) end(t testing.TB) int {
+func (g *running) end(t *testing.T) int {
 	t.Helper()
 	g.stop()
 	select {
@@ -119,7 +119,7 @@ type upstreamSite struct {
 	step  chan string // of /events and /slow
 }
 
-func newUpstream(t testing.TB) *upstreamSite {
+func newUpstream(t *testing.T) *upstreamSite {
 	t.Helper()
 	u := &upstreamSite{step: make(chan string)}
 	u.Server = httptest.NewServer(http.HandlerFunc(u.serve))
@@ -158,7 +158,7 @@ func (u *upstreamSite) serve(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return
 		}
-		defer c.CloseNow()
+		defer func() { _ = c.CloseNow() }()
 		for {
 			kind, message, err := c.Read(r.Context())
 			if err != nil {
@@ -231,7 +231,7 @@ func environFor(fake *wechattest.Server) []string {
 	}
 }
 
-func newFront(t testing.TB) (f *front, cert, key string) {
+func newFront(t *testing.T) (f *front, cert, key string) {
 	t.Helper()
 	port := freePort(t)
 	f = &front{url: "https://localhost:" + port, site: newUpstream(t), fake: wechattest.NewServer()}
@@ -243,7 +243,7 @@ func newFront(t testing.TB) (f *front, cert, key string) {
 
 func (f *front) port() string { return f.url[strings.LastIndexByte(f.url, ':')+1:] }
 
-func (f *front) start(t testing.TB, listen string, flags ...string) {
+func (f *front) start(t *testing.T, listen string, flags ...string) {
 	t.Helper()
 	f.gate = run(t, environFor(f.fake), append([]string{
 		"--listen", listen, "--admin-listen", "127.0.0.1:0", "--base-url", f.url,
@@ -371,7 +371,7 @@ func start(t *testing.T, f *front, command *exec.Cmd) {
 	}, patience, 10*time.Millisecond, "%s", log)
 }
 
-func freePort(t testing.TB) string {
+func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -381,7 +381,7 @@ func freePort(t testing.TB) string {
 	return port
 }
 
-func certificate(t testing.TB) (certFile, keyFile string) {
+func certificate(t *testing.T) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)

@@ -411,7 +411,6 @@ func optionErrors(err error) (all []error) {
 	if err == nil {
 		return nil
 	}
-	//nolint:errorlint // of this very error, and not of what it wraps
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, one := range joined.Unwrap() {
 			all = append(all, optionErrors(one)...)

@@ -184,7 +184,7 @@ func (f *front) soakSocket(ctx context.Context, transport http.RoundTripper, coo
 		counts.complain("upgrade: %v", err)
 		return
 	}
-	defer c.CloseNow()
+	defer func() { _ = c.CloseNow() }()
 	for range 3 {
 		if err := c.Write(ctx, websocket.MessageText, []byte("hello")); err != nil {
 			return
