@@ -605,8 +605,11 @@ func (g *Gate) CodeFor(ctx context.Context, appID, openID, text string) (reply s
 }
 
 // openCodes makes what signing in with a code needs.
-func (g *Gate) openCodes(sealer seal.Sealer) {
+func (g *Gate) openCodes(sealer seal.Sealer, earlier *gate) {
 	store := g.options.CodeSignIn.Codes
+	if store == nil && earlier != nil && earlier.options.CodeSignIn.Codes == nil {
+		store = earlier.codes.store // a memory, or nil
+	}
 	if store == nil {
 		g.options.Logger.Warn("wechatgate: codes are kept in this process's memory: several machines need a shared CodeSignIn.Codes",
 			slog.String("event", "codes in memory"))

@@ -169,7 +169,11 @@ func texts(t *testing.T) map[string]string {
 	chinese, err := filepath.Glob("docs/zh-CN/*.md")
 	require.NoError(t, err)
 	require.Len(t, chinese, len(english), "a text in one language only")
-	all := map[string]string{"README.md": "README.zh-CN.md", "SECURITY.md": "SECURITY.zh-CN.md"}
+	all := map[string]string{
+		"README.md":                "README.zh-CN.md",
+		"SECURITY.md":              "SECURITY.zh-CN.md",
+		"cmd/wechatgate/README.md": "cmd/wechatgate/README.zh-CN.md",
+	}
 	for _, file := range english {
 		all[file] = filepath.Join("docs", "zh-CN", filepath.Base(file))
 	}

@@ -47,7 +47,7 @@ type gate struct {
 	checks     seal.Sealer // for CheckConfig's question
 	client     wechat.Client
 	exchanges  *once.Group[exchangeResult]
-	pauses     pauses
+	pauses     *pauses
 	account    *account.Account // nil without OfficialAccount
 	codes      codeBook
 	chatServer *push.Handler // nil without a chat's server
@@ -63,7 +63,11 @@ type gate struct {
 // New returns a Gate, or every mistake in the options at once: an error that
 // joins an [*OptionError] for each, naming its field and saying what would be
 // right. It does not call WeChat; see [Gate.CheckConfig].
-func New(options Options) (*Gate, error) {
+func New(options Options) (*Gate, error) { return newGate(options, nil) }
+
+// newGate makes a Gate that goes on with what an earlier one remembers, if there
+// is one.
+func newGate(options Options, earlier *gate) (*Gate, error) {
 	o := options.withDefaults()
 	public, err := o.validate()
 	if err != nil {
@@ -114,6 +118,7 @@ func New(options Options) (*Gate, error) {
 		checks:     sealer("check"),
 		client:     wechat.Client{HTTP: o.HTTPClient, Endpoints: o.Endpoints},
 		exchanges:  newExchanges(),
+		pauses:     &pauses{},
 		sameOrigin: sameOrigin,
 		openOrigin: originOf(o.Endpoints.Open),
 
@@ -124,9 +129,10 @@ func New(options Options) (*Gate, error) {
 		g.account = account.New(o.OfficialAccount, g.client)
 		g.account.Logger = o.Logger
 	}
+	g.inherit(earlier)
 	gate := &Gate{g}
 	if g.have.code() {
-		gate.openCodes(sealer("codes"))
+		gate.openCodes(sealer("codes"), earlier)
 	}
 	return gate, nil
 }

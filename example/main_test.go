@@ -240,7 +240,7 @@ func TestRunSaysThatThePortIsTaken(t *testing.T) {
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "localhost:0")
 	require.NoError(t, err)
 	defer func() { _ = taken.Close() }()
-	err = run(t.Context(), env(addrVariable, taken.Addr().String()), io.Discard, io.Discard)
+	err = run(t.Context(), environment(addrVariable, taken.Addr().String()), io.Discard, io.Discard)
 	assert.ErrorContains(t, err, "address already in use; set WECHATGATE_EXAMPLE_ADDR to a free address")
 }
 
@@ -268,7 +268,7 @@ func startExample(t *testing.T) (baseURL string) {
 	reader, writer := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := run(ctx, env(addrVariable, "localhost:0"), writer, io.Discard)
+		err := run(ctx, environment(addrVariable, "localhost:0"), writer, io.Discard)
 		_ = writer.CloseWithError(io.EOF)
 		ended <- err
 	}()
@@ -284,7 +284,7 @@ func startExample(t *testing.T) (baseURL string) {
 	return baseURL
 }
 
-func env(pairs ...string) func(string) string {
+func environment(pairs ...string) func(string) string {
 	return func(name string) string {
 		for i := 0; i < len(pairs); i += 2 {
 			if pairs[i] == name {
