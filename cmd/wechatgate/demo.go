@@ -45,7 +45,7 @@ func startDemo(ctx context.Context, line *commandLine, environ []string) (*demo,
 	baseURL := "http://localhost:" + port
 	d := &demo{wechat: wechattest.NewServer(), site: &http.Server{Handler: http.HandlerFunc(demoPage), ReadHeaderTimeout: readHeaderTimeout}} //nolint:contextcheck // ends with close
 	go func() { _ = d.site.Serve(listener) }()
-	d.wechat.Ask(true)
+	d.wechat.Ask(wechattest.AskAlways)
 	options := d.wechat.Options(baseURL)
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
