@@ -114,12 +114,18 @@ func (p *program) warn(s *settings) {
 	}
 }
 
-// remember notes how the files are that settings were read from.
+// remember notes how the files are that settings were read from. What was noted
+// before they were read stays: a change in between is still to be seen.
 func (p *program) remember(s *settings) {
-	p.watched = map[string]stamp{}
+	noted := map[string]stamp{}
 	for _, file := range s.watched {
-		p.watched[file] = stampOf(file)
+		before, found := p.watched[file]
+		if !found {
+			before = stampOf(file)
+		}
+		noted[file] = before
 	}
+	p.watched = noted
 }
 
 func (p *program) hasChanged() bool {
