@@ -377,6 +377,9 @@ func TestCallbacksAtTheSameTimeMakeOneCall(t *testing.T) {
 				o.OnLogin = func(*http.Request, *wechatgate.Login) error {
 					logins.Add(1)
 					both.Wait() // until the other callback is here, too
+					// It joins a moment after it was seen. Later, another code would make
+					// a call of its own.
+					<-time.After(300 * time.Millisecond)
 					return nil
 				}
 			})
