@@ -355,7 +355,7 @@ func codeStops() []stop {
 			action: "#code-input",
 		},
 		{
-			name: "code-wrong", words: "code.code", says: "notice", button: "button", status: 403,
+			name: "code-wrong", words: "code.code", says: "notice", button: "button", status: 403, reason: "code",
 			site:   withCodes,
 			reach:  func(v *visit) { wrong(v, "000000", 1, "#notice") },
 			action: "#code-input",
