@@ -23,6 +23,8 @@ type disguise struct {
 	Label     string
 	LabelZH   string
 	Then      string // what signing in is like there
+	ThenZH    string
+	Codes     bool   // signing in there takes a code from a phone
 	UserAgent string // empty: the visitor's own
 }
 
@@ -31,10 +33,10 @@ func disguises() []disguise {
 	// gate's pages follow the language of the browser in use.
 	const iPhone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
 	return []disguise{
-		{"own", "Your browser", "你的浏览器", "On a computer, a QR code to scan signs you in.", ""},
-		{"wechat", "WeChat", "微信", "WeChat signs you in silently. Only the profile is asked for.", iPhone + "Mobile/15E148 MicroMessenger/8.0.60(0x18003c2f) NetType/WIFI"},
-		{"phone", "Phone browser", "手机浏览器", "WeChat offers no sign-in here, so a page takes a code from WeChat, or the site is opened there.", iPhone + "Version/18.5 Mobile/15E148 Safari/604.1"},
-		{"wecom", "WeCom", "企业微信", "It calls itself WeChat and cannot sign in, so it gets the same page as other phone browsers.", iPhone + "Mobile/15E148 wxwork/4.1.36 MicroMessenger/7.0.1"},
+		{"own", "Your browser", "你的浏览器", "On a computer, a QR code to scan signs you in.", "在电脑上扫码登录。", false, ""},
+		{"wechat", "WeChat", "微信", "WeChat signs you in silently. Only the profile is asked for.", "在微信里静默登录，只有昵称和头像要征求同意。", false, iPhone + "Mobile/15E148 MicroMessenger/8.0.60(0x18003c2f) NetType/WIFI"},
+		{"phone", "Phone browser", "手机浏览器", "WeChat offers no sign-in here, so a page takes a code from WeChat, or the site is opened there.", "微信在这里不提供登录：用微信取验证码填到页面上，或者改在微信里打开。", true, iPhone + "Version/18.5 Mobile/15E148 Safari/604.1"},
+		{"wecom", "WeCom", "企业微信", "It calls itself WeChat and cannot sign in, so it gets the same page as other phone browsers.", "它自称微信，却不能用微信登录，所以和其他手机浏览器看到的页面一样。", true, iPhone + "Mobile/15E148 wxwork/4.1.36 MicroMessenger/7.0.1"},
 	}
 }
 

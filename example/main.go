@@ -62,7 +62,7 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 	defer func() { _ = listener.Close() }()
 
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	options, fakeURL, jweixin := config.options, "", "https://res.wx.qq.com/open/js/jweixin-1.6.0.js"
+	options, fakeURL, phone, jweixin := config.options, "", "", "https://res.wx.qq.com/open/js/jweixin-1.6.0.js"
 	var choices []disguise
 	if config.fake {
 		fake, err := startFake(ctx)
@@ -71,7 +71,7 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 		}
 		defer fake.close()
 		options, fakeURL, choices = fake.options(localURL(listener)), fake.url, disguises()
-		jweixin = fake.url + "/jweixin.js"
+		phone, jweixin = fake.url+phonePath, fake.url+"/jweixin.js"
 	}
 	options.Public = append(options.Public, "GET /{$}", "GET /assets/")
 	options.Logger = log
@@ -90,7 +90,7 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 		go checkConfig(ctx, gate, log)
 	}
 	announce(stdout, options, listener, fakeURL)
-	handler := newSite(gate, log, choices, jweixin)
+	handler := newSite(gate, log, choices, phone, jweixin)
 	if config.fake {
 		handler = as(handler)
 	}
@@ -109,7 +109,7 @@ func announce(w io.Writer, options wechatgate.Options, listener net.Listener, fa
 	_, _ = fmt.Fprintf(w, "Open       %s\n", options.BaseURL)
 	if fakeURL != "" {
 		_, _ = fmt.Fprintf(w, "As WeChat  %s/as/wechat  (the page has a switch, too)\n", options.BaseURL)
-		_, _ = fmt.Fprintf(w, "A phone    %s%s  (scans QR codes and chats, for signing in with a code)\n", fakeURL, phonePath)
+		_, _ = fmt.Fprintf(w, "A phone    %s%s  (gives the code for signing in as a phone browser)\n", fakeURL, phonePath)
 		_, _ = fmt.Fprintf(w, "WeChat is a fake here, at %s: it asks you who signs in.\n", fakeURL)
 	} else {
 		_, _ = fmt.Fprintf(w, "Listening  http://%s  (a proxy with TLS belongs in front)\n", listener.Addr())

@@ -203,7 +203,7 @@ func TestReadConfigFillsOptionsIn(t *testing.T) {
 	options.Public = []string{"/as/"}
 	gate, err := wechatgate.New(options)
 	require.NoError(t, err)
-	site := httptest.NewServer(newSite(gate, slog.New(slog.DiscardHandler), nil, "https://res.wx.qq.com/jweixin.js"))
+	site := httptest.NewServer(newSite(gate, slog.New(slog.DiscardHandler), nil, "", "https://res.wx.qq.com/jweixin.js"))
 	defer site.Close()
 	browser := newBrowser(t)
 	browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

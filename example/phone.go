@@ -88,7 +88,7 @@ func (p *phone) use(w http.ResponseWriter, r *http.Request) {
 			said = "验证码 Code: " + said
 		}
 	default:
-		said = "请粘贴登录页上二维码下面的链接。\nPaste the address below the QR code of the sign-in page."
+		said = "请粘贴登录页上的链接，要整条粘贴。\nPaste the whole address that the sign-in page shows."
 	}
 	if err != nil {
 		said = err.Error()

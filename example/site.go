@@ -25,10 +25,10 @@ var files embed.FS
 // are open, so a route that somebody adds later is closed unless it is named
 // there. A single route that wants more than an openid is wrapped once more.
 //
-// choices are for the switch of as.go: none, no switch. jweixin is where WeChat's
-// script for share cards is.
-func newSite(gate *wechatgate.Gate, log *slog.Logger, choices []disguise, jweixin string) http.Handler {
-	s := site{gate: gate, log: log, choices: choices, jweixin: jweixin, pages: parsePages()}
+// choices are for the switch of as.go: none, no switch. phone is where the fake's
+// phone is, or empty. jweixin is where WeChat's script for share cards is.
+func newSite(gate *wechatgate.Gate, log *slog.Logger, choices []disguise, phone, jweixin string) http.Handler {
+	s := site{gate: gate, log: log, choices: choices, phone: phone, jweixin: jweixin, pages: parsePages()}
 	assets, err := fs.Sub(files, "site")
 	if err != nil {
 		panic(err) // the name is not a path, which is a mistake in this line
@@ -52,6 +52,7 @@ type site struct {
 	gate    *wechatgate.Gate
 	log     *slog.Logger
 	choices []disguise
+	phone   string
 	jweixin string
 	pages   map[string]*template.Template
 }
@@ -64,6 +65,7 @@ type view struct {
 	Browser  wechatgate.Browser
 	As       disguise
 	Choices  []disguise
+	Phone    string // address of the fake's phone
 
 	Follower string           // what noteFollower kept
 	JWeixin  string           // address of WeChat's script; empty outside of WeChat
@@ -72,7 +74,7 @@ type view struct {
 
 func (s site) page(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		v := view{Page: name, Browser: wechatgate.ClassifyBrowser(r.UserAgent()), As: disguiseOf(r), Choices: s.choices}
+		v := view{Page: name, Browser: wechatgate.ClassifyBrowser(r.UserAgent()), As: disguiseOf(r), Choices: s.choices, Phone: s.phone}
 		// Behind Require there always is a user. On the public page there may be.
 		v.User, v.SignedIn = wechatgate.UserFromContext(r.Context())
 		v.Follower = v.User.Data

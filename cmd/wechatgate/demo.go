@@ -91,9 +91,9 @@ func demoPage(w http.ResponseWriter, r *http.Request) {
 	}
 	page := template.Must(template.New("").Parse(`<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>wechatgate --demo</title><style>body{font:16px/1.5 system-ui;max-width:40em;margin:2em auto;padding:0 1em}td{padding:.2em 1em .2em 0;overflow-wrap:anywhere}</style>
-<h1>You are signed in</h1><p>This page comes from a site behind the gate. It got these headers:</p>
+<h1>You are signed in · 已登录</h1><p>This page comes from a site behind the gate. It got these headers:<br><span lang="zh">这一页来自 wechatgate 后面的网站，它收到这些请求头：</span></p>
 <table>{{range .}}<tr><td><code>{{.Name}}</code><td>{{.Value}}{{end}}</table>
-<p><a href="/wechat/logout">Sign out</a>`))
+<p><a href="/wechat/logout">Sign out · 退出登录</a>`))
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_ = page.Execute(w, rows)
 }

@@ -59,7 +59,12 @@ func (p *program) run(ctx context.Context) int {
 	}
 	settings, err := readSettings(p.line, p.environ)
 	if err != nil {
-		return p.explain(err)
+		status := p.explain(err)
+		for _, warning := range settings.warnings { // such as the misspelt name of what is missing
+			_, _ = fmt.Fprintln(p.stderr, "wechatgate: warning:", warning)
+		}
+		_, _ = fmt.Fprintln(p.stderr, "wechatgate --help lists the settings; wechatgate --demo needs none")
+		return status
 	}
 	p.log = p.newLog(settings)
 	p.metrics = newMetrics()

@@ -134,6 +134,15 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+func TestMistakesSaidAtTheStart(t *testing.T) {
+	var stderr strings.Builder
+	p := &program{environ: []string{"WECHATGATE_BASEURL=https://shop.example.com"}, stdout: io.Discard, stderr: &stderr}
+	assert.Equal(t, 1, p.run(t.Context()))
+	assert.Contains(t, stderr.String(), "--base-url: is required")
+	assert.Contains(t, stderr.String(), "WECHATGATE_BASEURL: is no variable of this program", "a misspelt name is the likely reason")
+	assert.Contains(t, stderr.String(), "wechatgate --help")
+}
+
 func TestReload(t *testing.T) {
 	folder := t.TempDir()
 	file := filepath.Join(folder, "wechatgate.toml")
