@@ -149,6 +149,13 @@ func rewrite(r *httputil.ProxyRequest) {
 	out.Trailer = nil
 
 	h := out.Header
+	if !strings.EqualFold(h.Get("Upgrade"), "websocket") {
+		// A tunnel of another protocol, h2c above all, takes requests to the site
+		// that no gate has seen.
+		delete(h, "Connection")
+		delete(h, "Upgrade")
+		delete(h, "Http2-Settings")
+	}
 	s.identity.strip(h)
 	s.identity.set(h, p.user, p.token)
 	scheme, _, _ := strings.Cut(s.base.Origin, ":")
