@@ -48,7 +48,7 @@ func TestProxyHandsOn(t *testing.T) {
 		}
 	})
 	t.Run("dot segments are 400", func(t *testing.T) {
-		for _, path := range []string{"/a/../b", "/a/%2e%2e/b", "/a/..;x/b", "/a%2f..%2fb", "/a/%252e%252e/b", "/.", "/a/..", `/a/..\b`, "/a/%c0%ae%c0%ae/b"} {
+		for _, path := range []string{"/a/../b", "/a/%2e%2e/b", "/a/..;x/b", "/a%2f..%2fb", "/a/%252e%252e/b", "/.", "/a/..", `/a/..\b`, "/a/%c0%ae%c0%ae/b", "/a/\xc0\xae\xc0\xae/b", "/a/%e0%80%ae%e0%80%ae/b"} {
 			assert.Equal(t, http.StatusBadRequest, f.raw(t, "GET "+path+" HTTP/1.1", "Cookie: "+cookies).status, path)
 		}
 		assert.Equal(t, http.StatusOK, f.raw(t, "GET /.well-known/..x/... HTTP/1.1", "Cookie: "+cookies).status)
