@@ -62,6 +62,8 @@ func (s *site) serveProxy(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest) // it cannot be handed on as it was sent
 		return
 	}
+	p.cookies = w.Header()["Set-Cookie"]
+	delete(w.Header(), "Set-Cookie")
 	s.metrics.allowed.Inc()
 	s.metrics.inFlight.Inc()
 	defer s.metrics.inFlight.Dec()
@@ -92,6 +94,9 @@ type passage struct {
 	path  string        // as the visitor sent it
 	user  wechatgate.User
 	token string
+	// cookies renew a session. ReverseProxy would forget them after an answer like
+	// 103, so they wait for the last one.
+	cookies []string
 }
 
 type passageKey struct{}
@@ -169,6 +174,10 @@ func rewrite(r *httputil.ProxyRequest) {
 // markAsGated says what Require says of the pages behind it, where the site says
 // nothing itself.
 func markAsGated(r *http.Response) error {
+	p, _ := r.Request.Context().Value(passageKey{}).(*passage)
+	if len(p.cookies) > 0 {
+		r.Header["Set-Cookie"] = append(r.Header["Set-Cookie"], p.cookies...)
+	}
 	if r.StatusCode == http.StatusSwitchingProtocols {
 		return nil
 	}
@@ -191,6 +200,9 @@ func unanswered(w http.ResponseWriter, r *http.Request, err error) {
 	var timeout interface{ Timeout() bool }
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
 		failure.Status = http.StatusGatewayTimeout
+	}
+	if len(p.cookies) > 0 {
+		w.Header()["Set-Cookie"] = p.cookies
 	}
 	p.site.metrics.upstream.WithLabelValues(fmt.Sprint(failure.Status)).Inc()
 	p.site.gate.Challenge(w, p.seen, failure)

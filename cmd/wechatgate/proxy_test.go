@@ -107,6 +107,16 @@ func TestProxyHandsOn(t *testing.T) {
 	})
 }
 
+// ReverseProxy hands early hints on, and then forgets every header that was set.
+func TestRenewalOutlivesEarlyHints(t *testing.T) {
+	f := startProxy(t, "--idle-timeout", "2s")
+	v := f.signedIn(t)
+	assert.Eventually(t, func() bool {
+		a := v.stay().get("/early")
+		return a.status == http.StatusOK && strings.HasPrefix(a.header.Get("Set-Cookie"), "__Host-wechatgate-seen=")
+	}, 1500*time.Millisecond, 50*time.Millisecond)
+}
+
 func TestUpstreamIsDownOrSilent(t *testing.T) {
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer silent.Close()
