@@ -267,6 +267,32 @@ func TestShutdownWhileStreaming(t *testing.T) {
 	assert.Error(t, err)
 }
 
+func TestLinesOfPeople(t *testing.T) {
+	const person, problem = "wx1:o-A_b", "line 1: want appid:openid or a unionid, of letters, digits, hyphens and underscores"
+	for _, test := range []struct{ name, content, problem string }{
+		{"a line", person + "\n", ""},
+		{"without an end", person, ""},
+		{"written on Windows", "\xef\xbb\xbf" + person + "\r\n", ""},
+		{"in UTF-16", "\xff\xfew\x00x\x001\x00", problem},
+		{"with a full-width colon", "wx1\uff1ao-A_b\n", problem},
+		{"with a comma", person + ",\n", problem},
+		{"without an openid", "wx1:\n", problem},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "deny")
+			require.NoError(t, os.WriteFile(file, []byte(test.content), 0o600))
+			read, problems := readList(file, true)
+			if test.problem != "" {
+				require.Len(t, problems, 1)
+				assert.EqualError(t, problems[0], test.problem)
+				return
+			}
+			assert.Empty(t, problems)
+			assert.Contains(t, read, person)
+		})
+	}
+}
+
 func TestListsOfPeople(t *testing.T) {
 	folder := t.TempDir()
 	allow, deny := filepath.Join(folder, "allow"), filepath.Join(folder, "deny")
