@@ -92,10 +92,14 @@ type lists struct {
 	log                 *slog.Logger
 }
 
-// newLists reads both files. The deny file was found to be good.
-func newLists(s *settings, log *slog.Logger) *lists {
+// newLists reads both files. The deny file was found to be good, and may be half
+// written by now: then what an earlier site read of it still holds.
+func newLists(s *settings, log *slog.Logger, earlier *site) *lists {
 	l := &lists{allowFile: s.allowFile, denyFile: s.denyFile, log: log}
 	l.deny.Store(&list{})
+	if earlier != nil && earlier.denyFile == s.denyFile {
+		l.deny.Store(earlier.lists.deny.Load())
+	}
 	l.seenAllow, l.seenDeny = stamp{unread: true}, stamp{unread: true}
 	l.look()
 	return l

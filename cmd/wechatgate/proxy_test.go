@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -291,6 +292,22 @@ func TestLinesOfPeople(t *testing.T) {
 			assert.Contains(t, read, person)
 		})
 	}
+}
+
+func TestReloadKeepsDenyFileThatBreaks(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "deny")
+	s, log := &settings{denyFile: file}, slog.New(slog.DiscardHandler)
+	require.NoError(t, os.WriteFile(file, []byte("wx1:alice\n"), 0o600))
+	before := &site{settings: s, lists: newLists(s, log, nil)}
+	alice := wechatgate.User{AppID: "wx1", OpenID: "alice"}
+	for _, broken := range []func() error{
+		func() error { return os.WriteFile(file, []byte("wx1:bob 20"), 0o600) },
+		func() error { return os.Remove(file) },
+	} {
+		require.NoError(t, broken())
+		assert.ErrorIs(t, newLists(s, log, before).refuse(alice), errDenied)
+	}
+	assert.NoError(t, newLists(&settings{denyFile: file + "2"}, log, before).refuse(alice), "another file")
 }
 
 func TestListsOfPeople(t *testing.T) {
