@@ -160,6 +160,7 @@ func TestSpoofedHeaders(t *testing.T) {
 			{"twice", []string{"X-WX-OPENID: spoofed", "X-Wx-Openid: spoofed"}, false},
 			{"with underscores", []string{"X_WX_OPENID: spoofed", "X-WX_OPENID: spoofed", "X_WX-OPENID: spoofed", "x_wx_unionid: spoofed"}, false},
 			{"one that is not set", []string{"X-WX-ROLE: spoofed", "X_WX_ROLE: spoofed"}, false},
+			{"an address of its own making", []string{"X-Forwarded-Prefix: /spoofed", "X-Real-IP: spoofed", "X-Forwarded-Prefix: spoofed"}, false},
 			{"one that is empty", []string{"X-WX-NICKNAME: spoofed"}, false},
 			{"hop by hop", []string{"Connection: close, X-WX-OPENID"}, f.name == "Caddy"},
 			{"hop by hop, and spoofed", []string{"Connection: close, X-WX-OPENID", "X-WX-OPENID: spoofed"}, f.name == "Caddy"},
