@@ -132,6 +132,20 @@ func TestNoCookieWithoutRenewal(t *testing.T) {
 	})
 }
 
+// Another protocol would be a tunnel: what a visitor says in it has met no gate.
+func TestOnlyWebSocketsAreTunnels(t *testing.T) {
+	overAllFronts(t, func(t *testing.T, f *front) {
+		cookies := f.signedIn(t).cookies()
+		for _, upgrade := range []string{"h2c", "h2c, websocket", "websocket\r\nUpgrade: h2c", "h2c\r\nUpgrade: websocket"} {
+			f.raw(t, "GET /open/x HTTP/1.1", "Cookie: "+cookies, "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABk", "Upgrade: "+upgrade+
+				"\r\n\r\nGET /admin HTTP/1.1\r\nHost: localhost\r\nX-WX-OPENID: spoofed\r\nConnection: close")
+			seen := f.site.last.Load()
+			assert.NotContains(t, seen.Header["X-Wx-Openid"], "spoofed", upgrade)
+			assert.NotContains(t, strings.Join(seen.Header["Upgrade"], ","), "h2c", upgrade)
+		}
+	})
+}
+
 func TestSpoofedHeaders(t *testing.T) {
 	overAllFronts(t, func(t *testing.T, f *front) {
 		cookies := f.signedIn(t).cookies()
@@ -146,6 +160,7 @@ func TestSpoofedHeaders(t *testing.T) {
 			{"twice", []string{"X-WX-OPENID: spoofed", "X-Wx-Openid: spoofed"}, false},
 			{"with underscores", []string{"X_WX_OPENID: spoofed", "X-WX_OPENID: spoofed", "X_WX-OPENID: spoofed", "x_wx_unionid: spoofed"}, false},
 			{"one that is not set", []string{"X-WX-ROLE: spoofed", "X_WX_ROLE: spoofed"}, false},
+			{"an address of its own making", []string{"X-Forwarded-Prefix: /spoofed", "X-Real-IP: spoofed", "X-Forwarded-Prefix: spoofed"}, false},
 			{"one that is empty", []string{"X-WX-NICKNAME: spoofed"}, false},
 			{"hop by hop", []string{"Connection: close, X-WX-OPENID"}, f.name == "Caddy"},
 			{"hop by hop, and spoofed", []string{"Connection: close, X-WX-OPENID", "X-WX-OPENID: spoofed"}, f.name == "Caddy"},

@@ -40,10 +40,16 @@ func readList(file string, times bool) (list, []error) {
 	lines := bufio.NewScanner(opened)
 	for number := 1; lines.Scan(); number++ {
 		line, _, _ := strings.Cut(lines.Text(), "#")
+		if number == 1 {
+			line = strings.TrimPrefix(line, "\ufeff") // some editors begin a file with it
+		}
 		fields := strings.Fields(line)
 		var before time.Time
 		switch {
 		case len(fields) == 0:
+			continue
+		case !couldBePerson(fields[0]):
+			problems = append(problems, fmt.Errorf("line %d: want appid:openid or a unionid, of letters, digits, hyphens and underscores", number))
 			continue
 		case len(fields) == 2 && times:
 			if before, err = time.Parse(time.RFC3339, fields[1]); err != nil {
@@ -65,6 +71,19 @@ func readList(file string, times bool) (list, []error) {
 	return l, problems
 }
 
+// couldBePerson reports whether a name could be anybody's. A deny line that can never
+// name a person would let them in, and say nothing.
+func couldBePerson(name string) bool {
+	appID, openID, isPair := strings.Cut(name, ":")
+	return isID(appID) && (!isPair || isID(openID))
+}
+
+func isID(s string) bool {
+	return s != "" && strings.IndexFunc(s, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_'
+	}) < 0
+}
+
 // lists are the two files as they were read last.
 type lists struct {
 	allowFile, denyFile string
@@ -73,10 +92,14 @@ type lists struct {
 	log                 *slog.Logger
 }
 
-// newLists reads both files. The deny file was found to be good.
-func newLists(s *settings, log *slog.Logger) *lists {
+// newLists reads both files. The deny file was found to be good, and may be half
+// written by now: then what an earlier site read of it still holds.
+func newLists(s *settings, log *slog.Logger, earlier *site) *lists {
 	l := &lists{allowFile: s.allowFile, denyFile: s.denyFile, log: log}
 	l.deny.Store(&list{})
+	if earlier != nil && earlier.denyFile == s.denyFile {
+		l.deny.Store(earlier.lists.deny.Load())
+	}
 	l.seenAllow, l.seenDeny = stamp{unread: true}, stamp{unread: true}
 	l.look()
 	return l

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 )
 
 // rawTarget returns path and query as they were sent, without the scheme and host
@@ -33,7 +34,7 @@ func pathOf(target string) string {
 // space or a control character behind it, or in overlong UTF-8. A path that is
 // still not decoded after several rounds counts as one.
 func hasDotSegment(path string) bool {
-	if !strings.ContainsAny(path, "%;\\") && !strings.Contains(path, "/.") {
+	if !strings.ContainsAny(path, "%;\\") && !strings.Contains(path, "/.") && utf8.ValidString(path) {
 		return false // almost all paths
 	}
 	for range maxRounds {
@@ -52,7 +53,7 @@ func hasDotSegment(path string) bool {
 const maxRounds = 5
 
 func dotSegment(path string) bool {
-	path = strings.NewReplacer("\xc0\xae", ".", "\xc0\xaf", "/", "\xc1\x9c", "/").Replace(path)
+	path = strings.NewReplacer("\xc0\xae", ".", "\xc0\xaf", "/", "\xc1\x9c", "/", "\xe0\x80\xae", ".", "\xe0\x80\xaf", "/").Replace(path)
 	for segment := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == '\\' }) {
 		end := strings.IndexFunc(segment, func(c rune) bool { return c <= ' ' || c == ';' || c == 0x7f || c == '?' || c == '#' })
 		if end >= 0 {

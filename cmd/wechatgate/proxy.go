@@ -62,6 +62,8 @@ func (s *site) serveProxy(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest) // it cannot be handed on as it was sent
 		return
 	}
+	p.cookies = w.Header()["Set-Cookie"]
+	delete(w.Header(), "Set-Cookie")
 	s.metrics.allowed.Inc()
 	s.metrics.inFlight.Inc()
 	defer s.metrics.inFlight.Dec()
@@ -92,6 +94,9 @@ type passage struct {
 	path  string        // as the visitor sent it
 	user  wechatgate.User
 	token string
+	// cookies renew a session. ReverseProxy would forget them after an answer like
+	// 103, so they wait for the last one.
+	cookies []string
 }
 
 type passageKey struct{}
@@ -149,6 +154,13 @@ func rewrite(r *httputil.ProxyRequest) {
 	out.Trailer = nil
 
 	h := out.Header
+	if !strings.EqualFold(h.Get("Upgrade"), "websocket") {
+		// A tunnel of another protocol, h2c above all, takes requests to the site
+		// that no gate has seen.
+		delete(h, "Connection")
+		delete(h, "Upgrade")
+		delete(h, "Http2-Settings")
+	}
 	s.identity.strip(h)
 	s.identity.set(h, p.user, p.token)
 	scheme, _, _ := strings.Cut(s.base.Origin, ":")
@@ -162,6 +174,10 @@ func rewrite(r *httputil.ProxyRequest) {
 // markAsGated says what Require says of the pages behind it, where the site says
 // nothing itself.
 func markAsGated(r *http.Response) error {
+	p, _ := r.Request.Context().Value(passageKey{}).(*passage)
+	if len(p.cookies) > 0 {
+		r.Header["Set-Cookie"] = append(r.Header["Set-Cookie"], p.cookies...)
+	}
 	if r.StatusCode == http.StatusSwitchingProtocols {
 		return nil
 	}
@@ -184,6 +200,9 @@ func unanswered(w http.ResponseWriter, r *http.Request, err error) {
 	var timeout interface{ Timeout() bool }
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
 		failure.Status = http.StatusGatewayTimeout
+	}
+	if len(p.cookies) > 0 {
+		w.Header()["Set-Cookie"] = p.cookies
 	}
 	p.site.metrics.upstream.WithLabelValues(fmt.Sprint(failure.Status)).Inc()
 	p.site.gate.Challenge(w, p.seen, failure)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -48,7 +49,7 @@ func TestProxyHandsOn(t *testing.T) {
 		}
 	})
 	t.Run("dot segments are 400", func(t *testing.T) {
-		for _, path := range []string{"/a/../b", "/a/%2e%2e/b", "/a/..;x/b", "/a%2f..%2fb", "/a/%252e%252e/b", "/.", "/a/..", `/a/..\b`, "/a/%c0%ae%c0%ae/b"} {
+		for _, path := range []string{"/a/../b", "/a/%2e%2e/b", "/a/..;x/b", "/a%2f..%2fb", "/a/%252e%252e/b", "/.", "/a/..", `/a/..\b`, "/a/%c0%ae%c0%ae/b", "/a/\xc0\xae\xc0\xae/b", "/a/%e0%80%ae%e0%80%ae/b"} {
 			assert.Equal(t, http.StatusBadRequest, f.raw(t, "GET "+path+" HTTP/1.1", "Cookie: "+cookies).status, path)
 		}
 		assert.Equal(t, http.StatusOK, f.raw(t, "GET /.well-known/..x/... HTTP/1.1", "Cookie: "+cookies).status)
@@ -105,6 +106,16 @@ func TestProxyHandsOn(t *testing.T) {
 		assert.Equal(t, []string{"private, no-cache"}, a.header["Cache-Control"])
 		assert.Equal(t, []string{"Cookie"}, a.header["Vary"])
 	})
+}
+
+// ReverseProxy hands early hints on, and then forgets every header that was set.
+func TestRenewalOutlivesEarlyHints(t *testing.T) {
+	f := startProxy(t, "--idle-timeout", "2s")
+	v := f.signedIn(t)
+	assert.Eventually(t, func() bool {
+		a := v.stay().get("/early")
+		return a.status == http.StatusOK && strings.HasPrefix(a.header.Get("Set-Cookie"), "__Host-wechatgate-seen=")
+	}, 1500*time.Millisecond, 50*time.Millisecond)
 }
 
 func TestUpstreamIsDownOrSilent(t *testing.T) {
@@ -255,6 +266,48 @@ func TestShutdownWhileStreaming(t *testing.T) {
 	assert.Equal(t, 0, f.gate.end(t))
 	_, _, err = socket.Read(t.Context())
 	assert.Error(t, err)
+}
+
+func TestLinesOfPeople(t *testing.T) {
+	const person, problem = "wx1:o-A_b", "line 1: want appid:openid or a unionid, of letters, digits, hyphens and underscores"
+	for _, test := range []struct{ name, content, problem string }{
+		{"a line", person + "\n", ""},
+		{"without an end", person, ""},
+		{"written on Windows", "\xef\xbb\xbf" + person + "\r\n", ""},
+		{"in UTF-16", "\xff\xfew\x00x\x001\x00", problem},
+		{"with a full-width colon", "wx1\uff1ao-A_b\n", problem},
+		{"with a comma", person + ",\n", problem},
+		{"without an openid", "wx1:\n", problem},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "deny")
+			require.NoError(t, os.WriteFile(file, []byte(test.content), 0o600))
+			read, problems := readList(file, true)
+			if test.problem != "" {
+				require.Len(t, problems, 1)
+				assert.EqualError(t, problems[0], test.problem)
+				return
+			}
+			assert.Empty(t, problems)
+			assert.Contains(t, read, person)
+		})
+	}
+}
+
+func TestReloadKeepsDenyFileThatBreaks(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "deny")
+	s, log := &settings{denyFile: file}, slog.New(slog.DiscardHandler)
+	require.NoError(t, os.WriteFile(file, []byte("wx1:alice\n"), 0o600))
+	before := &site{settings: s, lists: newLists(s, log, nil)}
+	alice := wechatgate.User{AppID: "wx1", OpenID: "alice"}
+	for _, broken := range []func() error{
+		func() error { return os.WriteFile(file, []byte("wx1:bob 20"), 0o600) },
+		func() error { return os.Remove(file) },
+	} {
+		require.NoError(t, broken())
+		assert.ErrorIs(t, newLists(s, log, before).refuse(alice), errDenied)
+	}
+	assert.NoError(t, newLists(&settings{denyFile: file + "2"}, log, before).refuse(alice), "another file")
 }
 
 func TestListsOfPeople(t *testing.T) {

@@ -129,6 +129,11 @@ func newUpstream(t *testing.T) *upstreamSite {
 
 func (u *upstreamSite) serve(w http.ResponseWriter, r *http.Request) {
 	u.count.Add(1)
+	if strings.Contains(strings.Join(r.Header["Upgrade"], ","), "h2c") {
+		u.last.Store(r)
+		u.tunnel(w)
+		return
+	}
 	body := ""
 	if r.Header.Get("Upgrade") == "" && r.URL.Path != "/events" {
 		content, _ := io.ReadAll(r.Body)
@@ -168,6 +173,9 @@ func (u *upstreamSite) serve(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
+	case "/early":
+		w.Header().Set("Link", "</style.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
 	case "/trailer":
 		w.Header().Set("Trailer", "X-Sum")
 		_, _ = io.WriteString(w, "body")
@@ -175,6 +183,20 @@ func (u *upstreamSite) serve(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{"target": r.RequestURI, "method": r.Method, "host": r.Host, "body": body})
+	}
+}
+
+// tunnel speaks another protocol, in which a request needs to pass no gate.
+func (u *upstreamSite) tunnel(w http.ResponseWriter) {
+	c, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+	if r, err := http.ReadRequest(buffered.Reader); err == nil {
+		u.last.Store(r)
 	}
 }
 

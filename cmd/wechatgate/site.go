@@ -35,7 +35,7 @@ type site struct {
 // newSite makes a site from settings that are right. What an earlier one remembers
 // and holds, it goes on with.
 func newSite(s *settings, m *metrics, log *slog.Logger, earlier *site) (_ *site, err error) {
-	next := &site{settings: s, metrics: m, log: log, lists: newLists(s, log)}
+	next := &site{settings: s, metrics: m, log: log, lists: newLists(s, log, earlier)}
 	if s.tlsCert != "" {
 		certificate, err := tls.LoadX509KeyPair(s.tlsCert, s.tlsKey)
 		if err != nil {
