@@ -75,7 +75,9 @@ func newSite(s *settings, m *metrics, log *slog.Logger, earlier *site) (_ *site,
 			next.redis = redis.NewClient(redisOptions)
 		}
 		o.Store = redisstore.Sessions(next.redis, "wechatgate:session:")
-		o.CodeSignIn.Codes = redisstore.Codes(next.redis)
+		if chat := o.CodeSignIn.Chat; o.CodeSignIn.Scan || chat.Name+chat.Token+chat.EncodingAESKey+chat.OldEncodingAESKey+chat.AppID+chat.QRImage != "" { // New takes no Codes without
+			o.CodeSignIn.Codes = redisstore.Codes(next.redis)
+		}
 	}
 	if earlier == nil {
 		next.gate, err = wechatgate.New(o)
