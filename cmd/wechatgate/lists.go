@@ -107,8 +107,9 @@ func newLists(s *settings, log *slog.Logger, earlier *site) *lists {
 }
 
 // look reads a file again that has changed and was left alone since the last look:
-// half of it would name only some, and the last of them not fully. An allow file that cannot be read
-// allows nobody; of a deny file with a mistake, what was read before still holds.
+// half of it would name only some, and the last of them not fully. An allow file
+// that cannot be read allows nobody; of a deny file with a mistake, what was read
+// before still holds.
 func (l *lists) look() {
 	if l.allowFile != "" {
 		last, now := l.lastAllow, stampOf(l.allowFile)

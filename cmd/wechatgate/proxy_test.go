@@ -115,7 +115,7 @@ func TestRenewalOutlivesEarlyHints(t *testing.T) {
 	assert.Eventually(t, func() bool {
 		a := v.stay().get("/early")
 		return a.status == http.StatusOK && strings.HasPrefix(a.header.Get("Set-Cookie"), "__Host-wechatgate-seen=")
-	}, 1500*time.Millisecond, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 }
 
 func TestUpstreamIsDownOrSilent(t *testing.T) {
