@@ -251,6 +251,7 @@ func newBenchGate(tb testing.TB, change func(*wechatgate.Options)) benchGate {
 			Website:         wechatgate.App{ID: "wxfedcba9876543210", Secret: "fedcba9876543210fedcba9876543210"},
 			SessionKeys:     [][]byte{[]byte("0123456789abcdef0123456789abcdef")},
 			HTTPClient:      &http.Client{Transport: weChatAnswer(tokenAnswer)},
+			Logger:          slog.New(slog.DiscardHandler),
 		},
 		cookies: map[string]string{},
 	}

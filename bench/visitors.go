@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -25,6 +26,7 @@ func Options(answer func(code string) Token) wechatgate.Options {
 		Website:     wechatgate.App{ID: "wx0123456789abcdef", Secret: "0123456789abcdef0123456789abcdef"},
 		SessionKeys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")},
 		HTTPClient:  &http.Client{Transport: inProcess(answer)},
+		Logger:      slog.New(slog.DiscardHandler),
 	}
 }
 

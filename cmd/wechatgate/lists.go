@@ -89,6 +89,7 @@ type lists struct {
 	allowFile, denyFile string
 	allow, deny         atomic.Pointer[list] // allow is nil where all are allowed
 	seenAllow, seenDeny stamp
+	lastAllow, lastDeny stamp // at the last look
 	log                 *slog.Logger
 }
 
@@ -105,11 +106,15 @@ func newLists(s *settings, log *slog.Logger, earlier *site) *lists {
 	return l
 }
 
-// look reads a file again that has changed. An allow file that cannot be read
-// allows nobody; of a deny file with a mistake, what was read before still holds.
+// look reads a file again that has changed and was left alone since the last look:
+// half of it would name only some, and the last of them not fully. An allow file
+// that cannot be read allows nobody; of a deny file with a mistake, what was read
+// before still holds.
 func (l *lists) look() {
 	if l.allowFile != "" {
-		if now := stampOf(l.allowFile); now != l.seenAllow {
+		last, now := l.lastAllow, stampOf(l.allowFile)
+		l.lastAllow = now
+		if now != l.seenAllow && (now == last || l.seenAllow.unread) {
 			l.seenAllow = now
 			read, problems := readList(l.allowFile, false)
 			if len(problems) > 0 {
@@ -123,7 +128,9 @@ func (l *lists) look() {
 		}
 	}
 	if l.denyFile != "" {
-		if now := stampOf(l.denyFile); now != l.seenDeny {
+		last, now := l.lastDeny, stampOf(l.denyFile)
+		l.lastDeny = now
+		if now != l.seenDeny && (now == last || l.seenDeny.unread) {
 			l.seenDeny = now
 			read, problems := readList(l.denyFile, true)
 			if len(problems) > 0 {

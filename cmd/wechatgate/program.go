@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -34,6 +35,7 @@ type program struct {
 	metrics *metrics
 	site    atomic.Pointer[site]
 	watched map[string]stamp
+	looked  map[string]stamp // at the last look
 }
 
 // run returns the exit status.
@@ -133,13 +135,17 @@ func (p *program) remember(s *settings) {
 	p.watched = noted
 }
 
+// hasChanged reports whether files have changed, and were left alone since the last
+// look: half a file may be good settings, without those that keep somebody out.
 func (p *program) hasChanged() bool {
+	looked := p.looked
+	p.looked = map[string]stamp{}
+	changed := false
 	for file, before := range p.watched {
-		if stampOf(file) != before {
-			return true
-		}
+		p.looked[file] = stampOf(file)
+		changed = changed || p.looked[file] != before
 	}
-	return false
+	return changed && maps.Equal(p.looked, looked)
 }
 
 // keepUp reads settings and lists again when they change, until ctx ends.

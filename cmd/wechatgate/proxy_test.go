@@ -115,7 +115,7 @@ func TestRenewalOutlivesEarlyHints(t *testing.T) {
 	assert.Eventually(t, func() bool {
 		a := v.stay().get("/early")
 		return a.status == http.StatusOK && strings.HasPrefix(a.header.Get("Set-Cookie"), "__Host-wechatgate-seen=")
-	}, 1500*time.Millisecond, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 }
 
 func TestUpstreamIsDownOrSilent(t *testing.T) {
@@ -308,6 +308,28 @@ func TestReloadKeepsDenyFileThatBreaks(t *testing.T) {
 		assert.ErrorIs(t, newLists(s, log, before).refuse(alice), errDenied)
 	}
 	assert.NoError(t, newLists(&settings{denyFile: file + "2"}, log, before).refuse(alice), "another file")
+}
+
+// os.WriteFile, cp and editors empty a file before they fill it.
+func TestHalfWrittenFilesAreLeftAlone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	write := func(text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o600)) }
+	write("wx1:alice\n")
+	p := &program{watched: map[string]stamp{file: stampOf(file)}}
+	l := newLists(&settings{denyFile: file}, slog.New(slog.DiscardHandler), nil)
+	alice := wechatgate.User{AppID: "wx1", OpenID: "alice"}
+	for _, half := range []string{"", "wx1:al"} {
+		write(half)
+		l.look()
+		assert.False(t, p.hasChanged(), half)
+		assert.ErrorIs(t, l.refuse(alice), errDenied, half)
+	}
+	write("wx1:bob # and nobody else\n")
+	assert.False(t, p.hasChanged())
+	assert.True(t, p.hasChanged(), "left alone for one look")
+	l.look()
+	l.look()
+	assert.NoError(t, l.refuse(alice))
 }
 
 func TestListsOfPeople(t *testing.T) {
