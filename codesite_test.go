@@ -192,9 +192,10 @@ func (b *codeBrowser) show(r *http.Request) screen {
 	b.t.Helper()
 	ctx, leave := context.WithCancel(b.t.Context())
 	defer leave()
+	leaves := b.leaves
 	go func() {
 		select {
-		case <-b.leaves:
+		case <-leaves:
 			leave()
 		case <-ctx.Done():
 		}

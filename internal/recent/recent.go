@@ -38,7 +38,12 @@ type Table[V any] struct {
 	sets  [sets]atomic.Pointer[set[V]]
 }
 
-type set[V any] [ways]atomic.Pointer[entry[V]]
+// set has a part of each entry's hash beside it, so that a look passes over others'
+// entries without touching their memory.
+type set[V any] struct {
+	tags    [ways]atomic.Uint32
+	entries [ways]atomic.Pointer[entry[V]]
+}
 
 type entry[V any] struct {
 	sealed string // a copy: a piece of a request's header would keep all of it
@@ -52,17 +57,31 @@ func New[V any]() *Table[V] { return &Table[V]{seed: maphash.MakeSeed()} }
 // Get returns what was kept for a sealed value, or nil. What it points to is
 // shared: it must not be changed.
 func (t *Table[V]) Get(sealed string) *V {
-	s := t.sets[t.hash(sealed)%sets].Load()
+	hash := t.hash(sealed)
+	s := t.sets[hash%sets].Load()
 	if s == nil {
 		return nil
 	}
-	for i := range s {
-		if e := s[i].Load(); e != nil && e.sealed == sealed {
-			return &e.v
-		}
+	if e, _ := s.find(hash, sealed); e != nil {
+		return &e.v
 	}
 	return nil
 }
+
+// find returns the entry of a sealed value and where it is, or nil.
+func (s *set[V]) find(hash uint64, sealed string) (*entry[V], int) {
+	for i := range s.tags {
+		if s.tags[i].Load() != tagOf(hash) {
+			continue
+		}
+		if e := s.entries[i].Load(); e != nil && e.sealed == sealed {
+			return e, i
+		}
+	}
+	return nil, 0
+}
+
+func tagOf(hash uint64) uint32 { return uint32(hash >> 32) }
 
 // Put keeps v for a sealed value, now and then in place of an older entry where
 // there is no room. payload is how many bytes v holds. It returns where v is kept,
@@ -71,47 +90,47 @@ func (t *Table[V]) Put(sealed string, v V, payload int) *V {
 	if len(sealed) > MaxValue {
 		return nil
 	}
-	s := t.set(t.hash(sealed) % sets)
-	var place *atomic.Pointer[entry[V]]
-	for i := range s {
-		old := s[i].Load()
-		if old != nil && old.sealed == sealed {
-			return &old.v
-		}
-		if old == nil {
-			place = &s[i]
+	hash := t.hash(sealed)
+	s := t.set(hash % sets)
+	if e, _ := s.find(hash, sealed); e != nil {
+		return &e.v
+	}
+	place := -1
+	for i := range s.entries {
+		if s.entries[i].Load() == nil {
+			place = i
 		}
 	}
 	size := int64(len(sealed) + payload + entryCost)
-	if place == nil || t.bytes.Load()+size > maxBytes {
+	if place < 0 || t.bytes.Load()+size > maxBytes {
 		chance := rand.Uint32() //nolint:gosec // decides who is remembered, and nothing else
 		if chance%replaceOneIn != 0 {
 			return nil
 		}
-		place = &s[chance/replaceOneIn%ways]
+		place = int(chance / replaceOneIn % ways)
 	}
-	old := place.Load()
+	old := s.entries[place].Load()
 	if grows := size - sizeOf(old); grows > 0 && t.bytes.Load()+grows > maxBytes {
 		return nil
 	}
 	e := &entry[V]{sealed: strings.Clone(sealed), size: size, v: v}
-	if !place.CompareAndSwap(old, e) {
+	if !s.entries[place].CompareAndSwap(old, e) {
 		return nil // somebody else's entry is as good
 	}
+	s.tags[place].Store(tagOf(hash))
 	t.bytes.Add(e.size - sizeOf(old))
 	return &e.v
 }
 
 // Remove forgets a sealed value, because what was opened no longer counts.
 func (t *Table[V]) Remove(sealed string) {
-	s := t.sets[t.hash(sealed)%sets].Load()
+	hash := t.hash(sealed)
+	s := t.sets[hash%sets].Load()
 	if s == nil {
 		return
 	}
-	for i := range s {
-		if e := s[i].Load(); e != nil && e.sealed == sealed && s[i].CompareAndSwap(e, nil) {
-			t.bytes.Add(-e.size)
-		}
+	if e, i := s.find(hash, sealed); e != nil && s.entries[i].CompareAndSwap(e, nil) {
+		t.bytes.Add(-e.size)
 	}
 }
 

@@ -41,8 +41,8 @@ func TestNothingOfTheHeaderIsKept(t *testing.T) {
 	table.Put(sealed, "opened", 6)
 	for i := range table.sets {
 		if s := table.sets[i].Load(); s != nil {
-			for j := range s {
-				if e := s[j].Load(); e != nil {
+			for j := range s.entries {
+				if e := s.entries[j].Load(); e != nil {
 					assert.NotSame(t, unsafe.StringData(sealed), unsafe.StringData(e.sealed))
 				}
 			}
@@ -102,8 +102,8 @@ func TestManyAtOnce(t *testing.T) {
 	var size int64
 	for i := range table.sets {
 		if s := table.sets[i].Load(); s != nil {
-			for j := range s {
-				size += sizeOf(s[j].Load())
+			for j := range s.entries {
+				size += sizeOf(s.entries[j].Load())
 			}
 		}
 	}
