@@ -383,7 +383,8 @@ func (g *Gate) codeForm(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, failure{err: newError(ReasonSession, v.err), target: "/"})
 		return
 	}
-	state, typed := readCodeForm(w, r)
+	form := formAlone(w, r, maxCodeForm)
+	state, typed := form.PostFormValue(fieldState), form.PostFormValue(fieldCode)
 	held := g.attemptsOf(v)
 	a, err := held.findCode(state)
 	switch step := decideCode(codeFacts{
@@ -403,16 +404,6 @@ func (g *Gate) codeForm(w http.ResponseWriter, r *http.Request) {
 	case codeTry:
 		g.tryCode(v, a, typed) //nolint:contextcheck // its calls do not end with the visitor
 	}
-}
-
-// readCodeForm reads the form alone: a query of a megabyte costs nothing, and what
-// does not fit is no form of ours.
-func readCodeForm(w http.ResponseWriter, r *http.Request) (state, typed string) {
-	form, address := r.WithContext(r.Context()), *r.URL // parsing changes a request
-	address.RawQuery = ""
-	form.URL = &address
-	form.Body = http.MaxBytesReader(w, bodyOf(r), maxCodeForm)
-	return form.PostFormValue(fieldState), form.PostFormValue(fieldCode)
 }
 
 // failCode is fail for a page with a number: trying again leads to one.
@@ -653,8 +644,7 @@ func (g *Gate) noteUnsent(ctx context.Context, err error) {
 	if !errors.As(err, &failed) {
 		return
 	}
-	g.options.Logger.LogAttrs(ctx, slog.LevelError, "wechatgate: code not sent",
-		append([]slog.Attr{slog.String("event", "code not sent"), slog.String("app_id", g.options.CodeSignIn.Chat.AppID)}, errorAttrs(failed)...)...)
+	g.recordIn(ctx, slog.LevelError, "code not sent", append([]slog.Attr{slog.String("app_id", g.options.CodeSignIn.Chat.AppID)}, errorAttrs(failed)...)...)
 }
 
 // messages is the address of the chat's server.

@@ -89,6 +89,17 @@ func bodyOf(r *http.Request) io.ReadCloser {
 	return r.Body
 }
 
+// formAlone returns a copy of a request whose form can be read: parsing changes a
+// request. It holds the body's fields and not the query's, which may be a megabyte;
+// a body that is longer than most has none.
+func formAlone(w http.ResponseWriter, r *http.Request, most int64) *http.Request {
+	form, address := r.WithContext(r.Context()), *r.URL
+	address.RawQuery = ""
+	form.URL = &address
+	form.Body = http.MaxBytesReader(w, bodyOf(r), most)
+	return form
+}
+
 // requestTarget is where a form was going, as the browser sent it.
 func requestTarget(r *http.Request) string {
 	target := r.URL.EscapedPath()

@@ -1,6 +1,7 @@
 package wechatgate
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,7 +17,12 @@ import (
 // record writes a log record. Event is its message and, so that it can be
 // counted, an attribute.
 func (g *Gate) record(r *http.Request, level slog.Level, event string, attrs ...slog.Attr) {
-	g.options.Logger.LogAttrs(r.Context(), level, "wechatgate: "+event, append([]slog.Attr{slog.String("event", event)}, attrs...)...)
+	g.recordIn(r.Context(), level, event, attrs...)
+}
+
+// recordIn is record where there is no visitor's request.
+func (g *Gate) recordIn(ctx context.Context, level slog.Level, event string, attrs ...slog.Attr) {
+	g.options.Logger.LogAttrs(ctx, level, "wechatgate: "+event, append([]slog.Attr{slog.String("event", event)}, attrs...)...)
 }
 
 // userAttrs names a visitor by a hash: an openid is personal.

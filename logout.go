@@ -114,11 +114,7 @@ func logoutTarget(w http.ResponseWriter, r *http.Request) string {
 	if target := parameter(r, "return_to"); target != "" {
 		return target
 	}
-	form, address := r.WithContext(r.Context()), *r.URL // parsing changes a request
-	address.RawQuery = ""
-	form.URL = &address
-	form.Body = http.MaxBytesReader(w, bodyOf(r), maxForm)
-	return form.PostFormValue("return_to")
+	return formAlone(w, r, maxForm).PostFormValue("return_to")
 }
 
 func (g *Gate) signedOutPage(w http.ResponseWriter, r *http.Request) {

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -374,7 +373,7 @@ func (s session) encode() string {
 		s.user.OpenID,
 		s.user.UnionID,
 		string(s.user.Scope),
-		strconv.FormatInt(s.user.SignedInAt.UnixMilli(), 36),
+		formatTime(s.user.SignedInAt),
 		string(s.profile),
 		s.user.Nickname,
 		s.user.AvatarURL,
@@ -390,7 +389,7 @@ func parseSession(payload string) (session, bool) {
 			return session{}, false
 		}
 	}
-	milliseconds, err := strconv.ParseInt(f[5], 36, 64)
+	signedInAt, err := parseTime(f[5])
 	if f[0] != sessionVersion || err != nil || !isOpenID(f[2]) || len(payload) > maxData {
 		return session{}, false
 	}
@@ -404,7 +403,7 @@ func parseSession(payload string) (session, bool) {
 			OpenID:     f[2],
 			UnionID:    f[3],
 			Scope:      wechat.Scope(f[4]),
-			SignedInAt: time.UnixMilli(milliseconds),
+			SignedInAt: signedInAt,
 			Nickname:   f[7],
 			AvatarURL:  f[8],
 			Data:       payload,
