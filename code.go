@@ -299,14 +299,10 @@ func (g *Gate) showCodePage(v *visit, q signInRequest) {
 		a, found = g.attemptsOf(v).waiting(q.target)
 	}
 	if !found {
-		var err error
-		a = attempt{appID: g.codeAppID(), flow: FlowCode, number: codes.NewNumber(), target: q.target}
-		if a, err = g.attempts.begin(v.w, g.attemptsOf(v), a); err != nil {
-			g.fail(v.w, v.r, failure{err: newError(ReasonSession, err), target: "/"})
+		var ok bool
+		if a, ok = g.begin(v, attempt{appID: g.codeAppID(), flow: FlowCode, number: codes.NewNumber(), target: q.target}, "sign-in begun"); !ok {
 			return
 		}
-		g.record(v.r, slog.LevelDebug, "sign-in begun", slog.String("flow", string(a.flow)), slog.String("app_id", a.appID))
-		g.noteOrigin(v.r)
 	}
 	g.writeCodePage(v, a, codePage{status: http.StatusUnauthorized, triesLeft: -1, words: q.words})
 }
@@ -526,7 +522,7 @@ func isNumber(s string) bool {
 }
 
 func (g *Gate) leaveToScan(v *visit, number string, restarts int) {
-	a := attempt{
+	a, ok := g.begin(v, attempt{
 		appID:    g.options.OfficialAccount.ID,
 		flow:     FlowOfficialAccount,
 		scope:    wechat.ScopeBase,
@@ -534,14 +530,10 @@ func (g *Gate) leaveToScan(v *visit, number string, restarts int) {
 		scan:     true,
 		target:   g.targets.Prefix + pathCode + "/" + number,
 		restarts: restarts,
-	}
-	a, err := g.attempts.begin(v.w, g.attemptsOf(v), a)
-	if err != nil {
-		g.fail(v.w, v.r, failure{err: newError(ReasonSession, err), target: "/"})
+	}, "scan begun")
+	if !ok {
 		return
 	}
-	g.record(v.r, slog.LevelDebug, "scan begun", slog.String("app_id", a.appID))
-	g.noteOrigin(v.r)
 	redirect(v.w, v.r, g.client.AuthorizeURL(a.appID, g.targets.Own(pathCallback), a.scope, a.state))
 }
 

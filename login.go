@@ -134,14 +134,10 @@ func (g *Gate) carryOut(v *visit, q signInRequest, s step, n need) {
 // leave begins an attempt and sends the visitor to WeChat, or shows WeChat's
 // frame.
 func (g *Gate) leave(v *visit, q signInRequest) {
-	a := g.attemptFor(q)
-	a, err := g.attempts.begin(v.w, g.attemptsOf(v), a)
-	if err != nil {
-		g.fail(v.w, v.r, failure{err: newError(ReasonSession, err), target: "/"})
+	a, ok := g.begin(v, g.attemptFor(q), "sign-in begun")
+	if !ok {
 		return
 	}
-	g.record(v.r, slog.LevelDebug, "sign-in begun", slog.String("flow", string(a.flow)), slog.String("app_id", a.appID))
-	g.noteOrigin(v.r)
 	g.noticeUnmounted(v.r, v.held)
 	callback := g.targets.Own(pathCallback)
 	switch {
@@ -161,6 +157,18 @@ func (g *Gate) leave(v *visit, q signInRequest) {
 	default:
 		redirect(v.w, v.r, g.client.QRConnectURL(a.appID, callback, a.state, qrLanguage(v.r)))
 	}
+}
+
+// begin stores an attempt in the browser, or answers that it cannot.
+func (g *Gate) begin(v *visit, a attempt, event string) (attempt, bool) {
+	a, err := g.attempts.begin(v.w, g.attemptsOf(v), a)
+	if err != nil {
+		g.fail(v.w, v.r, failure{err: newError(ReasonSession, err), target: "/"})
+		return attempt{}, false
+	}
+	g.record(v.r, slog.LevelDebug, event, a.attrs()...)
+	g.noteOrigin(v.r)
+	return a, true
 }
 
 // attemptFor makes the attempt of a sign-in at WeChat.

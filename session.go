@@ -95,7 +95,7 @@ func (j *sessionJar) readInto(l *lookup, r *http.Request) {
 	var seen seenMarks
 	if o := j.openedLately(&l.cookies, now); o != nil {
 		if unseen, lately := j.lastSeen(&l.cookies, &seen, o, now); lately {
-			l.session, l.mark, l.signedIn, l.unseen = o.session, o.mark, true, unseen
+			l.found(o, unseen)
 			return
 		}
 	}
@@ -115,9 +115,13 @@ func (j *sessionJar) readInto(l *lookup, r *http.Request) {
 			continue
 		}
 		j.remember(&l.cookies, o, payload)
-		l.session, l.mark, l.signedIn, l.unseen = o.session, o.mark, true, unseen
+		l.found(&o, unseen)
 		return
 	}
+}
+
+func (l *lookup) found(o *opened, unseen time.Duration) {
+	l.session, l.mark, l.signedIn, l.unseen = o.session, o.mark, true, unseen
 }
 
 func (j *sessionJar) parse(payload string) (opened, bool) {
