@@ -539,7 +539,7 @@ func TestSitesRefusalUsesTheNumberUp(t *testing.T) {
 	assert.Empty(t, old.who())
 }
 
-// A CodeStore that is out of order at any step ends in 503, with nobody in.
+// A CodeStore that fails at any step ends in 503, and no session begins.
 func TestBrokenCodeStore(t *testing.T) {
 	for name, fails := range map[string]func(context.Context) error{
 		"fails":  func(context.Context) error { return errors.New("connection refused") },

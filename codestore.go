@@ -13,7 +13,7 @@ import (
 // 4,096, and an empty value is a value. Neither is a secret in itself: the gate
 // seals what it keeps, and makes its keys with an HMAC.
 //
-// An error means that the CodeStore is out of order, or cannot take more. The
+// An error means that the CodeStore is unavailable, or cannot take more. The
 // gate then answers 503 and lets nobody in. What was kept must not vanish before
 // its time, because tries are counted by it: a CodeStore that is full refuses to
 // add. A call ends with an error soon after its context has ended; whether the

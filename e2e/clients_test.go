@@ -122,7 +122,7 @@ func zoe(app wechatgate.App) person {
 	return person{wechattest.OpenID(app.ID, p), wechattest.UnionID(p), "佐伊 Zoë"}
 }
 
-// weChatWithItsNames is a fake that answers to WeChat's own names, too.
+// weChatWithItsNames is a fake that also answers to WeChat's own host names.
 func weChatWithItsNames(t *testing.T) (fake *wechattest.Server, server *httptest.Server, caFile string) {
 	t.Helper()
 	fake = wechattest.NewServer()

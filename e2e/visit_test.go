@@ -190,8 +190,8 @@ func (v *visit) reads(s stop, words map[string]map[string]string) {
 	assert.Equal(v.t, s.reason, v.log.reasonFor(v.t, reference), "the reason that the log gives for the page's reference")
 }
 
-// fits wants everything to be seen without scrolling to the side, on a very small
-// phone, too.
+// fits wants everything to be seen without scrolling to the side, even on a very
+// small phone.
 func (v *visit) fits() {
 	v.t.Helper()
 	assert.Empty(v.t, v.eval(misfits))

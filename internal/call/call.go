@@ -170,8 +170,8 @@ func neverConnected(err error) bool {
 // withoutSecrets returns what err says, without the address that was called,
 // which *url.Error prints with all its parameters, and without what a transport
 // may have put into its own errors. Nothing of err itself is kept but a time
-// limit or a cancellation: what an error wraps, or holds in its fields, gets
-// printed, too.
+// limit or a cancellation: printing an error also prints what it wraps or holds
+// in its fields.
 func withoutSecrets(ctx context.Context, err error, secrets []string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
