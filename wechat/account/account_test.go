@@ -658,8 +658,7 @@ func TestAFlightCarriesItsResult(t *testing.T) {
 }
 
 func TestNoGoroutineIsLeftAfterFailures(t *testing.T) {
-	before := runtime.NumGoroutine()
-	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine stays
+	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine of its bubble stays
 		f, a := newFake()
 		for i := range 1000 {
 			f.when(opToken, [...]func(int, call) (string, error){offline, hangs, usual}[i%3])
@@ -671,5 +670,4 @@ func TestNoGoroutineIsLeftAfterFailures(t *testing.T) {
 			time.Sleep(6 * time.Second)
 		}
 	})
-	assert.LessOrEqual(t, runtime.NumGoroutine(), before)
 }
