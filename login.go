@@ -47,7 +47,7 @@ func (g *Gate) login(w http.ResponseWriter, r *http.Request) {
 		g.carryOut(v, signInRequest{}, stepUnauthorized, needSession)
 		return
 	}
-	g.sessions.readInto(&v.lookup, r)
+	g.sessions.readInto(&v.lookup, r, g.sessions.scan(r))
 	if v.err != nil {
 		g.fail(w, r, failure{err: newError(ReasonSession, v.err), target: "/"})
 		return

@@ -219,16 +219,15 @@ func (g *Gate) wrap(method string, n need, next http.Handler) http.Handler {
 		if g.serveOwn(w, r) {
 			return
 		}
-		if u := g.knownLately(r, n); u != nil {
-			setGatedHeaders(w.Header())
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, u)))
+		cookies := g.sessions.scan(r)
+		if o := g.knownLately(&cookies, n); o != nil {
+			g.letThrough(w, r, o, next)
 			return
 		}
-		v := g.visit(w, r)
+		v := g.visitWith(w, r, cookies)
 		switch a, err := g.admit(v, n); a {
 		case accessGranted:
-			setGatedHeaders(w.Header())
-			next.ServeHTTP(w, r.WithContext(ContextWithUser(r.Context(), v.user)))
+			g.letThrough(w, r, v.opened, next)
 		case accessAnonymous:
 			if err != nil {
 				g.record(r, slog.LevelError, "session unavailable", errorAttrs(err)...)
@@ -246,20 +245,25 @@ func (g *Gate) wrap(method string, n need, next http.Handler) http.Handler {
 	})
 }
 
-// knownLately returns the visitor of a request that may pass without another
-// look, or nil: the session was opened lately, is all that the page needs, and
-// neither an idle time nor CheckSession has a say. It decides nothing that admit
-// would not, in a quarter of the time.
-func (g *Gate) knownLately(r *http.Request, n need) *User {
+// letThrough serves a signed-in visitor's request.
+func (g *Gate) letThrough(w http.ResponseWriter, r *http.Request, o *opened, next http.Handler) {
+	setGatedHeaders(w.Header())
+	next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, &o.user)))
+}
+
+// knownLately returns the session of a request that may pass without another
+// look, or nil: it was opened lately, is all that the page needs, and neither an
+// idle time nor CheckSession has a say. It decides nothing that admit would not,
+// in a quarter of the time.
+func (g *Gate) knownLately(c *seal.Cookies, n need) *opened {
 	if g.options.CheckSession != nil || g.sessions.idle > 0 {
 		return nil
 	}
-	cookies := seal.Scan(r.Header, g.sessions.name)
-	o := g.sessions.openedLately(&cookies, time.Now())
+	o := g.sessions.openedLately(c, time.Now())
 	if o == nil || decideAccess(n, o.visitor(), false) != accessGranted {
 		return nil
 	}
-	return &o.user
+	return o
 }
 
 // Check decides as [Gate.Require] does, for programs that answer themselves: a
@@ -374,8 +378,13 @@ type visit struct {
 }
 
 func (g *Gate) visit(w http.ResponseWriter, r *http.Request) *visit {
+	return g.visitWith(w, r, g.sessions.scan(r))
+}
+
+// visitWith is visit for a request whose cookies were scanned.
+func (g *Gate) visitWith(w http.ResponseWriter, r *http.Request, c seal.Cookies) *visit {
 	v := &visit{w: w, r: r}
-	g.sessions.readInto(&v.lookup, r)
+	g.sessions.readInto(&v.lookup, r, c)
 	return v
 }
 

@@ -52,7 +52,8 @@ type sessionJar struct {
 	recent *recent.Table[opened] // of sealed sessions; nil with a Store
 }
 
-// opened is a session that was opened lately. It is shared, and never changes.
+// opened is a session that a request's cookie led to. Requests share it, so it
+// never changes.
 type opened struct {
 	session
 	mark string // see markOf; empty without an idle time
@@ -69,10 +70,9 @@ const (
 // lookup is what a request's cookies say of its session. It is made once for a
 // request, and what ends or replaces the session uses what was found.
 type lookup struct {
-	session
+	*opened  // nil where none was found
 	signedIn bool
 	broken   bool          // there is a cookie, and no session: remove it
-	mark     string        // of the session
 	unseen   time.Duration // since last-seen was written
 	err      error         // whether there is a session is unknown
 
@@ -83,13 +83,17 @@ type lookup struct {
 // read looks at the request alone, and writes nothing.
 func (j *sessionJar) read(r *http.Request) *lookup {
 	l := &lookup{}
-	j.readInto(l, r)
+	j.readInto(l, r, j.scan(r))
 	return l
 }
 
-// readInto is read for a lookup that has its place already.
-func (j *sessionJar) readInto(l *lookup, r *http.Request) {
-	l.cookies = seal.Scan(r.Header, j.name)
+// scan reads the request's Cookie header.
+func (j *sessionJar) scan(r *http.Request) seal.Cookies { return seal.Scan(r.Header, j.name) }
+
+// readInto is read for a lookup that has its place already, and a request whose
+// cookies were scanned.
+func (j *sessionJar) readInto(l *lookup, r *http.Request, c seal.Cookies) {
+	l.cookies = c
 	l.vault = j.vault.Open(r, &l.cookies)
 	now := time.Now()
 	var seen seenMarks
@@ -107,21 +111,20 @@ func (j *sessionJar) readInto(l *lookup, r *http.Request) {
 			return
 		}
 		o, ok := j.parse(payload)
-		if !ok || !j.valid(o.session, now) {
+		if !ok || !j.valid(&o.session, now) {
 			continue
 		}
 		unseen, lately := j.lastSeen(&l.cookies, &seen, &o, now)
 		if !lately {
 			continue
 		}
-		j.remember(&l.cookies, o, payload)
-		l.found(&o, unseen)
+		l.found(j.remember(&l.cookies, o, payload), unseen)
 		return
 	}
 }
 
 func (l *lookup) found(o *opened, unseen time.Duration) {
-	l.session, l.mark, l.signedIn, l.unseen = o.session, o.mark, true, unseen
+	l.opened, l.signedIn, l.unseen = o, true, unseen
 }
 
 func (j *sessionJar) parse(payload string) (opened, bool) {
@@ -148,7 +151,7 @@ func (j *sessionJar) openedLately(c *seal.Cookies, now time.Time) *opened {
 		return nil
 	}
 	o := j.recent.Get(value)
-	if o != nil && !j.valid(o.session, now) {
+	if o != nil && !j.valid(&o.session, now) {
 		j.recent.Remove(value)
 		return nil
 	}
@@ -156,18 +159,22 @@ func (j *sessionJar) openedLately(c *seal.Cookies, now time.Time) *opened {
 }
 
 // remember keeps what the request's only session cookie was opened to. With
-// several it is not known which of them it was.
-func (j *sessionJar) remember(c *seal.Cookies, o opened, payload string) {
+// several it is not known which of them it was. It returns where o is now.
+func (j *sessionJar) remember(c *seal.Cookies, o opened, payload string) *opened {
 	if j.recent == nil {
-		return
+		return &o
 	}
 	value, next := c.Next(suffixSession, 0)
-	if _, more := c.Next(suffixSession, next); more == 0 {
-		j.recent.Put(value, o, len(payload))
+	if _, more := c.Next(suffixSession, next); more > 0 {
+		return &o
 	}
+	if kept := j.recent.Put(value, o, len(payload)); kept != nil {
+		return kept
+	}
+	return &o
 }
 
-func (j *sessionJar) valid(s session, now time.Time) bool {
+func (j *sessionJar) valid(s *session, now time.Time) bool {
 	age := now.Sub(s.user.SignedInAt)
 	if age >= j.lifetime || age < -seal.ClockSkew {
 		return false
@@ -188,7 +195,7 @@ func (j *sessionJar) dueOnPublic(l *lookup) bool {
 // renew writes what is due.
 func (j *sessionJar) renew(w http.ResponseWriter, l *lookup) error {
 	if l.signedIn {
-		return j.markSeen(w, l.session, l.mark)
+		return j.markSeen(w, &l.session, l.mark)
 	}
 	j.cookies.Remove(w, j.name)
 	return nil
@@ -204,7 +211,7 @@ func (j *sessionJar) begin(w http.ResponseWriter, l *lookup, s session) error {
 		return err
 	}
 	if j.idle > 0 {
-		if err := j.markSeen(w, s, markOf(payload)); err != nil {
+		if err := j.markSeen(w, &s, markOf(payload)); err != nil {
 			return err
 		}
 	}
@@ -294,7 +301,7 @@ func (j *sessionJar) withinIdle(unseen time.Duration) bool {
 	return unseen < j.idle && unseen >= -seal.ClockSkew
 }
 
-func (j *sessionJar) markSeen(w http.ResponseWriter, s session, mark string) error {
+func (j *sessionJar) markSeen(w http.ResponseWriter, s *session, mark string) error {
 	sealed := mark + "\n" + formatTime(time.Now()) + "\n" + formatTime(s.user.SignedInAt)
 	value, err := j.seen.Seal(j.name+suffixSeen, sealed)
 	if err != nil {

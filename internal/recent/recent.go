@@ -11,16 +11,16 @@ import (
 
 const (
 	sets = 1024
-	ways = 8 // entries of one set; a set is chosen by the value's hash
+	ways = 16 // entries of one set; a set is chosen by the value's hash
 
 	// maxBytes bounds what a Table holds, with what an entry costs besides its
 	// strings. What does not fit is opened again.
-	maxBytes  = 6 << 20
-	entryCost = 320
+	maxBytes  = 15 << 19
+	entryCost = 256
 	// replaceOneIn is how many values come before one takes another's place. Where
 	// more browsers take turns than there is room for, those that are in stay, and
 	// are found; to give each newcomer a place would only cost.
-	replaceOneIn = 8
+	replaceOneIn = 16
 	// MaxValue is how long a sealed value may be that is remembered, in bytes.
 	MaxValue = 1024
 )
@@ -35,7 +35,7 @@ const (
 type Table[V any] struct {
 	seed  maphash.Seed
 	bytes atomic.Int64
-	sets  [sets]atomic.Pointer[set[V]]
+	sets  atomic.Pointer[[sets]atomic.Pointer[set[V]]] // nil before the first Put
 }
 
 // set has a part of each entry's hash beside it, so that a look passes over others'
@@ -58,7 +58,7 @@ func New[V any]() *Table[V] { return &Table[V]{seed: maphash.MakeSeed()} }
 // shared: it must not be changed.
 func (t *Table[V]) Get(sealed string) *V {
 	hash := t.hash(sealed)
-	s := t.sets[hash%sets].Load()
+	s := t.set(hash)
 	if s == nil {
 		return nil
 	}
@@ -90,21 +90,21 @@ func (t *Table[V]) Put(sealed string, v V, payload int) *V {
 	if len(sealed) > MaxValue {
 		return nil
 	}
+	size := int64(len(sealed) + payload + entryCost)
+	chance := rand.Uint32() //nolint:gosec // decides who is remembered, and nothing else
+	mayReplace := chance%replaceOneIn == 0
+	full := t.bytes.Load()+size > maxBytes
+	if full && !mayReplace {
+		return nil
+	}
 	hash := t.hash(sealed)
-	s := t.set(hash % sets)
+	s := t.newSet(hash)
 	if e, _ := s.find(hash, sealed); e != nil {
 		return &e.v
 	}
-	place := -1
-	for i := range s.entries {
-		if s.entries[i].Load() == nil {
-			place = i
-		}
-	}
-	size := int64(len(sealed) + payload + entryCost)
-	if place < 0 || t.bytes.Load()+size > maxBytes {
-		chance := rand.Uint32() //nolint:gosec // decides who is remembered, and nothing else
-		if chance%replaceOneIn != 0 {
+	place := s.free()
+	if full || place < 0 {
+		if !mayReplace {
 			return nil
 		}
 		place = int(chance / replaceOneIn % ways)
@@ -125,7 +125,7 @@ func (t *Table[V]) Put(sealed string, v V, payload int) *V {
 // Remove forgets a sealed value, because what was opened no longer counts.
 func (t *Table[V]) Remove(sealed string) {
 	hash := t.hash(sealed)
-	s := t.sets[hash%sets].Load()
+	s := t.set(hash)
 	if s == nil {
 		return
 	}
@@ -134,12 +134,34 @@ func (t *Table[V]) Remove(sealed string) {
 	}
 }
 
-func (t *Table[V]) set(i uint64) *set[V] {
-	if s := t.sets[i].Load(); s != nil {
-		return s
+// set returns where values of that hash are kept, or nil.
+func (t *Table[V]) set(hash uint64) *set[V] {
+	if all := t.sets.Load(); all != nil {
+		return all[hash%sets].Load()
 	}
-	t.sets[i].CompareAndSwap(nil, new(set[V]))
-	return t.sets[i].Load()
+	return nil
+}
+
+// newSet is set where a value is to be put in.
+func (t *Table[V]) newSet(hash uint64) *set[V] {
+	if t.sets.Load() == nil {
+		t.sets.CompareAndSwap(nil, new([sets]atomic.Pointer[set[V]]))
+	}
+	at := &t.sets.Load()[hash%sets]
+	if at.Load() == nil {
+		at.CompareAndSwap(nil, new(set[V]))
+	}
+	return at.Load()
+}
+
+// free returns a place without an entry, or -1.
+func (s *set[V]) free() int {
+	for i := range s.entries {
+		if s.entries[i].Load() == nil {
+			return i
+		}
+	}
+	return -1
 }
 
 // hash is keyed by chance, so that the sets that values share cannot be chosen.

@@ -1,6 +1,7 @@
 package recent
 
 import (
+	"iter"
 	"runtime"
 	"strconv"
 	"strings"
@@ -39,14 +40,8 @@ func TestNothingOfTheHeaderIsKept(t *testing.T) {
 	sealed := header[1<<20:]
 	table := New[string]()
 	table.Put(sealed, "opened", 6)
-	for i := range table.sets {
-		if s := table.sets[i].Load(); s != nil {
-			for j := range s.entries {
-				if e := s.entries[j].Load(); e != nil {
-					assert.NotSame(t, unsafe.StringData(sealed), unsafe.StringData(e.sealed))
-				}
-			}
-		}
+	for e := range table.all() {
+		assert.NotSame(t, unsafe.StringData(sealed), unsafe.StringData(e.sealed))
 	}
 	assert.Nil(t, table.Put(strings.Repeat("x", MaxValue+1), "opened", 6), "longer ones are opened again")
 }
@@ -100,14 +95,24 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	group.Wait()
 	var size int64
-	for i := range table.sets {
-		if s := table.sets[i].Load(); s != nil {
-			for j := range s.entries {
-				size += sizeOf(s.entries[j].Load())
+	for e := range table.all() {
+		size += e.size
+	}
+	assert.Equal(t, size, table.bytes.Load())
+}
+
+// all yields the entries of a table with at least one.
+func (t *Table[V]) all() iter.Seq[*entry[V]] {
+	return func(yield func(*entry[V]) bool) {
+		for i := range t.sets.Load() {
+			s := t.set(uint64(i))
+			for j := 0; s != nil && j < ways; j++ {
+				if e := s.entries[j].Load(); e != nil && !yield(e) {
+					return
+				}
 			}
 		}
 	}
-	assert.Equal(t, size, table.bytes.Load())
 }
 
 func heap() int64 {
