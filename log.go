@@ -22,6 +22,9 @@ func (g *Gate) record(r *http.Request, level slog.Level, event string, attrs ...
 
 // recordIn is record where there is no visitor's request.
 func (g *Gate) recordIn(ctx context.Context, level slog.Level, event string, attrs ...slog.Attr) {
+	if !g.options.Logger.Enabled(ctx, level) {
+		return
+	}
 	g.options.Logger.LogAttrs(ctx, level, "wechatgate: "+event, append([]slog.Attr{slog.String("event", event)}, attrs...)...)
 }
 

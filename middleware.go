@@ -471,7 +471,8 @@ func (g *Gate) flow(r *http.Request) Flow {
 			return f
 		}
 	}
-	return chooseFlow(b, isOnPhone(r.UserAgent()), g.have)
+	onPhone := b == BrowserMobile || b == BrowserWeCom && isOnPhone(r.UserAgent())
+	return chooseFlow(b, onPhone, g.have)
 }
 
 // isOwn reports whether a path is one of the gate's own, and its name.

@@ -222,13 +222,14 @@ func (s attempts) begin(w http.ResponseWriter, held heldAttempts, a attempt) (at
 	a.profile = cmp.Or(a.profile, profileUnwanted)
 	a.earlier = held.finishes()
 	a.earlier = a.earlier[:min(len(a.earlier), maxFinished)]
-	value, err := s.sealer.Seal(s.name(a.state), a.encode())
+	name := s.name(a.state)
+	value, err := s.sealer.Seal(name, a.encode())
 	if err != nil {
 		return attempt{}, err
 	}
 	others := slices.Clone(held.live)
 	slices.SortFunc(others, func(a, b heldAttempt) int { return cmp.Compare(b.issued.UnixMilli(), a.issued.UnixMilli()) })
-	room := maxAttemptBytes - len(s.name(a.state)) - len(value)
+	room := maxAttemptBytes - len(name) - len(value)
 	kept := map[string]bool{}
 	var gone []string
 	for i, other := range others {
@@ -246,22 +247,23 @@ func (s attempts) begin(w http.ResponseWriter, held heldAttempts, a attempt) (at
 		}
 	}
 	slices.Sort(gone)
-	for _, name := range slices.Compact(gone) {
-		s.cookies.Remove(w, name)
+	for _, old := range slices.Compact(gone) {
+		s.cookies.Remove(w, old)
 	}
-	s.cookies.Set(w, s.name(a.state), value, attemptLifetime)
+	s.cookies.Set(w, name, value, attemptLifetime)
 	return a, nil
 }
 
 // finish marks the attempt as used, and remembers it for a moment.
 func (s attempts) finish(w http.ResponseWriter, a attempt) {
 	a.finished = time.Now()
-	value, err := s.sealer.Seal(s.name(a.state), a.encode())
+	name := s.name(a.state)
+	value, err := s.sealer.Seal(name, a.encode())
 	if err != nil {
-		s.drop(w, a.state)
+		s.cookies.Remove(w, name)
 		return
 	}
-	s.cookies.Set(w, s.name(a.state), value, finishedLifetime)
+	s.cookies.Set(w, name, value, finishedLifetime)
 }
 
 // drop forgets the attempt.
