@@ -2,20 +2,26 @@ package wechatgate_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/gorilla/securecookie"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wechatgate/wechatgate"
 )
 
 // BenchmarkVisitors is a page view where many visitors take turns. The gate
-// remembers some thousand sessions that it opened lately, so the first row finds
-// nearly all of them, and the second one few.
+// remembers some thousand sessions that it opened lately: all of 4,096 visitors,
+// every second of 20,000.
 func BenchmarkVisitors(b *testing.B) {
-	for _, n := range []int{4096, 20_000} {
+	for _, n := range []int{1000, 4096, 20_000, 50_000} {
 		g := newBenchGate(b, nil)
 		handler, requests := g.Require(page204), g.visitors(b, n)
 		b.Run(fmt.Sprintf("Require, visitors in turns=%d", n), func(b *testing.B) {
@@ -41,6 +47,67 @@ func BenchmarkVisitors(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkTenants is 1,000 Gates in one process, each for a site of its own:
+// what one takes when it is new, and after one visitor and a hundred visitors have
+// opened a page of each; and what a page view costs where the tenants take turns.
+func BenchmarkTenants(b *testing.B) {
+	const tenants, visitors = 1000, 100
+	requests := make([][]*http.Request, tenants)
+	key := func(i int) []byte { return fmt.Appendf(nil, "the session key of tenant number %d", i) }
+	site := func(i int) string { return fmt.Sprintf("https://shop%d.example.com", i) }
+	app := func(i int) string { return fmt.Sprintf("wx%016d", i) }
+	for i := range requests {
+		codec := codecFor(b, site(i), key(i), "session")
+		for v := range visitors {
+			payload := newPayload(app(i), fmt.Sprintf("oLVPpjqs9BhvzwPj5A-%09d", v))
+			requests[i] = append(requests[i], signedIn(b, codec, payload))
+		}
+	}
+	gates := make([]http.Handler, tenants)
+	before := heapInUse()
+	for i := range gates {
+		g, err := wechatgate.New(wechatgate.Options{
+			BaseURL:         site(i),
+			OfficialAccount: wechatgate.App{ID: app(i), Secret: "secret"},
+			SessionKeys:     [][]byte{key(i)},
+			Public:          []string{"GET /assets/", "GET /{$}"},
+			Logger:          slog.New(slog.DiscardHandler),
+			AskFollower:     true,
+			JSSDK:           true,
+		})
+		require.NoError(b, err)
+		gates[i] = g.Require(page204)
+	}
+	perGate := func() float64 { return float64(heapInUse()-before) / tenants }
+	visit := func(i, v int) {
+		w := &nowhere{header: http.Header{}}
+		gates[i].ServeHTTP(w, requests[i][v])
+		require.Equal(b, http.StatusNoContent, w.status)
+	}
+	empty := perGate()
+	for i := range gates {
+		visit(i, 0)
+	}
+	one := perGate()
+	for i := range gates {
+		for v := range visitors {
+			visit(i, v)
+		}
+	}
+	hundred := perGate()
+
+	w := &nowhere{header: http.Header{}}
+	for i := 0; b.Loop(); i++ {
+		w.reset()
+		gates[i%tenants].ServeHTTP(w, requests[i%tenants][i/tenants%visitors])
+	}
+	b.ReportMetric(empty, "B/gate")
+	b.ReportMetric(one, "B/gate-with-1-visitor")
+	b.ReportMetric(hundred, "B/gate-with-100")
+	runtime.KeepAlive(gates)
+	runtime.KeepAlive(requests)
 }
 
 // What the gate remembers is bounded by memory, however long the headers are in
@@ -74,18 +141,27 @@ func TestManyVisitorsLeaveLittleBehind(t *testing.T) {
 func (g benchGate) visitors(tb testing.TB, n int) []*http.Request {
 	tb.Helper()
 	codec := codecOf(tb, g.options.SessionKeys[0], "session")
-	var payload []byte
-	require.NoError(tb, codec.Decode(benchCookie, g.cookies[benchCookie], &payload))
-	fields := strings.Split(string(payload), "\n")
 	requests := make([]*http.Request, n)
 	for i := range requests {
-		fields[2] = fmt.Sprintf("oLVPpjqs9BhvzwPj5A-%09d", i)
-		value, err := codec.Encode(benchCookie, []byte(strings.Join(fields, "\n")))
-		require.NoError(tb, err)
-		requests[i] = navigation("/")
-		requests[i].Header.Set("Cookie", benchCookie+"="+value)
+		openID := fmt.Sprintf("oLVPpjqs9BhvzwPj5A-%09d", i)
+		requests[i] = signedIn(tb, codec, newPayload(g.options.Website.ID, openID))
 	}
 	return requests
+}
+
+// newPayload is what a session holds that has just begun.
+func newPayload(appID, openID string) string {
+	now := strconv.FormatInt(time.Now().UnixMilli(), 36)
+	return strings.Join([]string{"2", appID, openID, "oUnion0123456789abcdefghijkl", "snsapi_login", now, "0", "", "", ""}, "\n")
+}
+
+func signedIn(tb testing.TB, codec *securecookie.SecureCookie, payload string) *http.Request {
+	tb.Helper()
+	value, err := codec.Encode(benchCookie, []byte(payload))
+	require.NoError(tb, err)
+	r := navigation("/")
+	r.Header.Set("Cookie", benchCookie+"="+value)
+	return r
 }
 
 func heapInUse() int64 {

@@ -38,5 +38,6 @@ show() {
 written=
 (($# > 0)) || written=yes
 show compared "$dir/bench.txt" -filter '.name:Contenders' -row '/beside' -col '/what@(wechatgate other)'
-show paths "$dir/gate.txt" -filter '.unit:(sec/op OR allocs/op)'
+show paths "$dir/gate.txt" -filter '-.name:(Visitors OR Tenants) .unit:(sec/op OR allocs/op)'
 show growth "$dir/bench.txt" -filter '.name:Growth .unit:(sec/op OR allocs/op)'
+show visitors "$dir/gate.txt" -filter '.name:(Visitors OR Tenants) -.unit:(B/op OR allocs/op)'

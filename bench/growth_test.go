@@ -51,6 +51,7 @@ func growth(tb testing.TB) []growthRow {
 
 	options := Options(TokenOf)
 	gate, cookie := signedInTo(tb, options)
+	_, long := gateWithCookieOf(tb, 2000) // which the gate opens each time
 	for n := 1; n <= 5; n++ {
 		options := options
 		for i := range n - 1 {
@@ -59,6 +60,7 @@ func growth(tb testing.TB) []growthRow {
 		rotated, err := wechatgate.New(options)
 		require.NoError(tb, err)
 		add("session keys, the last one opens", n, rotated.Require(page), cookie)
+		add("session keys, the last one opens 2000 bytes each time", n, rotated.Require(page), long)
 	}
 
 	for _, n := range []int{1, 5, 10, 20, 50} {
