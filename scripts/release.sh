@@ -60,7 +60,7 @@ main() {
 # compare_api lists what changed for importers since the last tag, and fails where
 # a version from 1.0.0 on breaks them.
 compare_api() {
-	local last package old incompatible=
+	local last module package incompatible=
 	last=$(git describe --tags --match 'v*' --abbrev=0 2>/dev/null || true)
 	if [[ -z $last ]]; then
 		echo "there is no earlier tag: nothing to compare with"
@@ -68,12 +68,21 @@ compare_api() {
 	fi
 	GOBIN=$work/bin go install "$apidiff"
 	git worktree add -q --detach "$work/tree" "$last"
-	for package in $(go list ./... | grep -v /internal/ | grep -v /example); do
-		old=$work/$(basename "$package").api
-		(cd "$work/tree" && "$work/bin/apidiff" -w "$old" "$package") 2>/dev/null || continue # a new package
-		echo "--- $package since $last"
-		"$work/bin/apidiff" "$old" "$package"
-		[[ -z $("$work/bin/apidiff" -incompatible "$old" "$package") ]] || incompatible=yes
+	for module in . "${nested[@]}"; do
+		[[ -e $work/tree/$module/go.mod ]] || continue # a new module
+		[[ $module == . ]] ||
+			(cd "$work/tree/$module" && go mod edit -replace="$root=$work/tree" && go mod tidy 2>/dev/null)
+		for package in $(cd "$work/tree/$module" && go list -f '{{if ne .Name "main"}}{{.ImportPath}}{{end}}' ./... | grep -v /internal/ || true); do
+			echo "--- $package since $last"
+			if [[ ! -e .${package#"$root"} ]]; then
+				echo "- the package: removed"
+				incompatible=yes
+				continue
+			fi
+			(cd "$work/tree/$module" && "$work/bin/apidiff" -w "$work/old.api" "$package")
+			(cd "$module" && "$work/bin/apidiff" "$work/old.api" "$package")
+			[[ -z $(cd "$module" && "$work/bin/apidiff" -incompatible "$work/old.api" "$package") ]] || incompatible=yes
+		done
 	done
 	git worktree remove --force "$work/tree"
 	[[ ! $incompatible || $last == v0.* ]] || fail "the API breaks those who import $last: a new major version, or mend it"
