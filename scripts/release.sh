@@ -72,7 +72,8 @@ compare_api() {
 		[[ -e $work/tree/$module/go.mod ]] || continue # a new module
 		[[ $module == . ]] ||
 			(cd "$work/tree/$module" && go mod edit -replace="$root=$work/tree" && go mod tidy 2>/dev/null)
-		for package in $(cd "$work/tree/$module" && go list -f '{{if ne .Name "main"}}{{.ImportPath}}{{end}}' ./... | grep -v /internal/ || true); do
+		for package in $(cd "$work/tree/$module" && go list -f '{{if ne .Name "main"}}{{.ImportPath}}{{end}}' ./...); do
+			[[ $package != */internal/* ]] || continue
 			echo "--- $package since $last"
 			if [[ ! -e .${package#"$root"} ]]; then
 				echo "- the package: removed"
