@@ -85,7 +85,7 @@ func newSite(s *settings, m *metrics, log *slog.Logger, earlier *site) (_ *site,
 		next.gate, err = earlier.gate.Renew(o)
 	}
 	if err != nil {
-		return nil, err
+		return nil, inFlags(err)
 	}
 	next.check = next.gate.Check
 	if s.profile {
