@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/wechatgate/wechatgate/internal/contain"
 )
@@ -71,7 +72,10 @@ func (g *Gate) signOut(v *visit) *Error {
 	if err != nil {
 		return newError(ReasonSession, err)
 	}
-	for _, a := range g.attemptsOf(v).live {
+	held := g.attemptsOf(v)
+	// To a machine whose clock is ahead, a sign-in that has just finished may look
+	// old. Left behind, it would count against the next one.
+	for _, a := range slices.Concat(held.live, held.stale) {
 		if !a.finished.IsZero() {
 			g.attempts.drop(v.w, a.state)
 		}

@@ -225,6 +225,19 @@ func TestNoSilentSignInForADay(t *testing.T) {
 	assert.Equal(t, http.StatusFound, v.open("/members").Code)
 }
 
+// Sign-ins that this browser finished count against the next one, so that loops
+// end. A sign-out is no loop, wherever it is answered.
+func TestSignOutOnAMachineWhoseClockIsAheadLeavesNoFinishedSignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newClockedSite(t).visitor()
+		v.signIn(t)
+		require.NotEmpty(t, v.named("-login-"))
+		time.Sleep(4 * time.Minute)
+		v.signOut(t)
+		assert.Empty(t, v.named("-login-"))
+	})
+}
+
 func TestThousandFailuresLeaveNothingBehind(t *testing.T) {
 	s := newSite(t)
 	for i := range 1000 {

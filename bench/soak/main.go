@@ -32,12 +32,9 @@ type settings struct {
 	visitors   int
 	killEvery  time.Duration
 	redisEvery time.Duration
-	// stay is more than a minute, as two sign-ins within two minutes are enough for
-	// the gate's loop guard where a sign-out between them leaves a finished attempt
-	// behind, which it does on a machine whose clock is that much ahead.
-	stay     time.Duration
-	idle     time.Duration // Options.IdleTimeout of the sealed site
-	lifetime time.Duration // Options.SessionLifetime of the Store's site
+	stay       time.Duration
+	idle       time.Duration // Options.IdleTimeout of the sealed site
+	lifetime   time.Duration // Options.SessionLifetime of the Store's site
 }
 
 // clocksApart is how far machine B is ahead. The gate tolerates five minutes.
@@ -55,7 +52,7 @@ func main() {
 	flag.DurationVar(&s.redisEvery, "redis-every", 150*time.Second, "how often Redis is killed, the first time after half of it")
 	flag.DurationVar(&s.idle, "idle", 8*time.Minute, "idle timeout of the site with sealed cookies, more than five minutes")
 	flag.DurationVar(&s.lifetime, "lifetime", 12*time.Minute, "lifetime of a session on the site with a Store, more than five minutes")
-	flag.DurationVar(&s.stay, "stay", 65*time.Second, "how long a visitor stays signed in at least, before signing out")
+	flag.DurationVar(&s.stay, "stay", 20*time.Second, "how long a visitor stays signed in at least, before signing out")
 	flag.BoolVar(&serves, "serve", false, "be a process of the sites: for soak's own use")
 	flag.Parse()
 
