@@ -462,6 +462,20 @@ func TestLogRecords(t *testing.T) {
 	assert.Empty(t, f.log.String(), "a call's error is its caller's to log")
 }
 
+// A fetch has no request's goroutine, in which net/http would contain a panic.
+func TestALoggerThatPanicsEndsNoProcess(t *testing.T) {
+	f, a := newFake()
+	f.from(opToken, refusal(40125))
+	a.Logger = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{
+		ReplaceAttr: func([]string, slog.Attr) slog.Attr { panic("the Logger's own") },
+	}))
+	for range 2 {
+		_, err := a.Token(t.Context())
+		assert.Equal(t, 40125, codeOf(err))
+	}
+	assert.Len(t, f.made(opToken), 1, "the failure is remembered as ever")
+}
+
 func TestBusyAndUnsentCallsAreRepeatedOnce(t *testing.T) {
 	asks := map[string]func(context.Context, *account.Account) error{
 		opToken:     func(ctx context.Context, a *account.Account) error { _, err := a.Token(ctx); return err },
