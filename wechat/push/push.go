@@ -68,7 +68,7 @@ type Handler struct {
 
 const (
 	maxBody       = 64 << 10
-	maxQuery      = 4 << 10
+	maxQuery      = 2 << 10
 	maxEcho       = 128
 	maxNonce      = 128
 	maxAge        = 5 * time.Minute // of a message, in both directions
