@@ -612,6 +612,28 @@ func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 			require.Len(t, f.made(opToken), 3)
 		})
 	})
+	t.Run("given out by a fetch that began before", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f, a := newFake()
+			f.when(opToken, func(n int, c call) (string, error) {
+				if n == 2 {
+					time.Sleep(3 * time.Second) // in which WeChat ends TOKEN-1
+					n = 1
+				}
+				return usual(n, c)
+			})
+			requireToken(t, a, "TOKEN-1")
+			time.Sleep(6900 * time.Second)
+			requireToken(t, a, "TOKEN-1") // which begins the renewal
+			time.Sleep(time.Second)
+			f.when(opFollower, good("TOKEN-3"))
+			_, err := a.Follower(t.Context(), "oX")
+			require.Equal(t, 40001, codeOf(err))
+			_, err = a.Follower(t.Context(), "oX")
+			require.NoError(t, err, "not remembered: WeChat was asked before it refused")
+			require.Len(t, f.made(opToken), 3)
+		})
+	})
 	t.Run("while it cannot be fetched", func(t *testing.T) {
 		f, a := newFake()
 		f.from(opToken, `{"access_token":"OLD","expires_in":7200}`, refusal(40243))
