@@ -466,7 +466,7 @@ func TestLogRecords(t *testing.T) {
 func TestALoggerThatPanicsEndsNoProcess(t *testing.T) {
 	f, a := newFake()
 	f.from(opToken, refusal(40125))
-	a.Logger = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{
+	a.Logger = slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{
 		ReplaceAttr: func([]string, slog.Attr) slog.Attr { panic("the Logger's own") },
 	}))
 	for range 2 {
