@@ -3,7 +3,6 @@ package redisstore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -27,20 +26,23 @@ const codePrefix = "wechatgate:code:"
 // Add is SET NX PX. Redis refuses a ttl of less than a millisecond.
 func (c codes) Add(ctx context.Context, key string, value []byte, ttl time.Duration) (added bool, err error) {
 	_, err = c.do(ctx, "set", codePrefix+key, value, "nx", "px", ttl.Milliseconds())
-	if errors.Is(err, redis.Nil) {
+	switch {
+	case errors.Is(err, redis.Nil):
 		return false, nil
+	case err != nil:
+		return false, failed(err)
 	}
-	return err == nil, err
+	return true, nil
 }
 
 // Take is GETDEL.
 func (c codes) Take(ctx context.Context, key string) (value []byte, err error) {
 	text, err := c.do(ctx, "getdel", codePrefix+key)
-	if errors.Is(err, redis.Nil) {
+	switch {
+	case errors.Is(err, redis.Nil):
 		return nil, nil
-	}
-	if err != nil {
-		return nil, err
+	case err != nil:
+		return nil, failed(err)
 	}
 	return []byte(text), nil
 }
@@ -48,7 +50,7 @@ func (c codes) Take(ctx context.Context, key string) (value []byte, err error) {
 func (c codes) do(ctx context.Context, args ...any) (text string, err error) {
 	cmd := once{redis.NewCmd(ctx, args...)}
 	if err := c.client.Process(ctx, cmd); err != nil {
-		return "", fmt.Errorf("redisstore: %w", err)
+		return "", err
 	}
 	return cmd.Text()
 }

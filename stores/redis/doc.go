@@ -22,5 +22,8 @@
 //
 // Give Redis persistence (appendonly yes), or a restart signs everybody out, and
 // maxmemory-policy noeviction, or it forgets sessions and tries when memory is
-// short.
+// short. Reads have to go to the master: a replica is late, and shows a session
+// after it was deleted. Redis does not wait for its replicas, so that a failover
+// may forget the last sessions and tries, and bring back a code that was used. A
+// cluster is fine: each command has one key.
 package redisstore

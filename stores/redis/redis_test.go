@@ -2,6 +2,9 @@ package redisstore_test
 
 import (
 	"context"
+	"errors"
+	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -99,24 +102,115 @@ func TestCodesWhileRedisIsAway(t *testing.T) {
 // A connection that breaks after Redis has heard the command and before its
 // answer arrives: nobody knows who was first, so nobody is told.
 func TestCodesAreNotRepeated(t *testing.T) {
+	for name, newClient := range map[string]func(address string) redis.UniversalClient{
+		"one Redis": func(address string) redis.UniversalClient {
+			return redis.NewClient(&redis.Options{Addr: address, MaxRetries: 3, Protocol: 2, DisableIdentity: true})
+		},
+		"a cluster": func(address string) redis.UniversalClient {
+			return redis.NewClusterClient(&redis.ClusterOptions{
+				ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) {
+					return []redis.ClusterSlot{{End: 16383, Nodes: []redis.ClusterNode{{Addr: address}}}}, nil
+				},
+				MaxRetries: 3, Protocol: 2, DisableIdentity: true,
+			})
+		},
+		"a ring": func(address string) redis.UniversalClient {
+			return redis.NewRing(&redis.RingOptions{
+				Addrs:              map[string]string{"a": address},
+				HeartbeatFrequency: time.Hour, // whose answer could be the lost one
+				MaxRetries:         3, Protocol: 2, DisableIdentity: true,
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := startRedis(t)
+			proxy := server.losing(t)
+			client := newClient(proxy.address)
+			t.Cleanup(func() { _ = client.Close() })
+			store := redisstore.Codes(client)
+			_, err := store.Take(t.Context(), "no such") // connects
+			require.NoError(t, err)
+			direct := server.client(t)
+
+			proxy.lose.Store(true)
+			added, err := store.Add(t.Context(), "k", []byte("v"), time.Minute)
+			assert.Error(t, err)
+			assert.False(t, added)
+			require.EventuallyWithT(t, func(c *assert.CollectT) {
+				assert.EqualValues(c, 1, direct.Exists(context.Background(), "wechatgate:code:k").Val(), "Redis heard it")
+			}, 5*time.Second, 10*time.Millisecond)
+			proxy.lose.Store(true)
+			_, err = store.Take(t.Context(), "k")
+			assert.Error(t, err, "and not nil, which says that there is no such code")
+		})
+	}
+}
+
+// The same with a new session: the ID is nobody else's, so the client's repeat
+// saves it.
+func TestASessionWhoseAnswerWasLost(t *testing.T) {
 	server := startRedis(t)
 	proxy := server.losing(t)
 	client := redis.NewClient(&redis.Options{Addr: proxy.address, MaxRetries: 3, Protocol: 2, DisableIdentity: true})
 	t.Cleanup(func() { _ = client.Close() })
 	require.NoError(t, client.Ping(t.Context()).Err())
-	direct := server.client(t)
 
 	proxy.lose.Store(true)
-	store := redisstore.Codes(client)
-	added, err := store.Add(t.Context(), "k", []byte("v"), time.Minute)
-	assert.Error(t, err)
-	assert.False(t, added)
+	id := save(t, redisstore.Sessions(client, "shop:session:"), map[any]any{"wechatgate": "x"})
+	assert.False(t, proxy.lose.Load(), "an answer was lost")
+	got, err := redisstore.Sessions(client, "shop:session:").New(request(id), "wechatgate")
+	require.NoError(t, err)
+	assert.Equal(t, map[any]any{"wechatgate": "x"}, got.Values)
+}
+
+// Each command has one key, so that a cluster takes it.
+func TestInACluster(t *testing.T) {
+	server := startRedis(t, "--cluster-enabled", "yes")
+	direct := server.client(t)
+	require.NoError(t, direct.ClusterAddSlotsRange(t.Context(), 0, 16383).Err())
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		assert.EqualValues(c, 1, direct.Exists(context.Background(), "wechatgate:code:k").Val(), "Redis heard it")
-	}, 5*time.Second, 10*time.Millisecond)
-	proxy.lose.Store(true)
-	_, err = store.Take(t.Context(), "k")
-	assert.Error(t, err, "and not nil, which says that there is no such code")
+		assert.Contains(c, direct.ClusterInfo(context.Background()).Val(), "cluster_state:ok")
+	}, 10*time.Second, 20*time.Millisecond)
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.address}, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = client.Close() })
+	t.Run("Codes", func(t *testing.T) {
+		storetest.RunCodes(t, func(*testing.T) wechatgate.CodeStore { return redisstore.Codes(client) })
+	})
+	t.Run("Sessions", func(t *testing.T) {
+		storetest.Run(t, func(*testing.T) sessions.Store { return redisstore.Sessions(client, "shop:session:") })
+	})
+}
+
+func TestErrorsHoldNoKeyAndNoValue(t *testing.T) {
+	// Redis quotes what it was sent where it does not know the command, as
+	// before 6.2, and the client a reply that it cannot read.
+	withoutCommands := startRedis(t, "--appendonly", "no",
+		"--rename-command", "SET", "", "--rename-command", "GETDEL", "", "--rename-command", "GET", "", "--rename-command", "DEL", "")
+	for name, address := range map[string]string{"a Redis without the commands": withoutCommands.address, "a server that is no Redis": startEcho(t)} {
+		t.Run(name, func(t *testing.T) {
+			client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: -1, Protocol: 2, DisableIdentity: true})
+			t.Cleanup(func() { _ = client.Close() })
+			ctx, r, id := t.Context(), request(strings.Repeat("A", 43)), strings.Repeat("A", 43)
+			store := redisstore.Sessions(client, "secret:")
+			began := sessions.NewSession(store, "wechatgate")
+			began.Values, began.Options = map[any]any{"wechatgate": "secret"}, &sessions.Options{MaxAge: 60}
+			ended := sessions.NewSession(store, "wechatgate")
+			ended.ID, ended.Options = id, &sessions.Options{MaxAge: -1}
+			_, add := redisstore.Codes(client).Add(ctx, "secret", []byte("secret"), time.Minute)
+			_, take := redisstore.Codes(client).Take(ctx, "secret")
+			_, open := store.New(r, "wechatgate")
+			for call, err := range map[string]error{
+				"Add": add, "Take": take, "New": open,
+				"Save":   store.Save(r, httptest.NewRecorder(), began),
+				"delete": store.Save(r, httptest.NewRecorder(), ended),
+			} {
+				require.ErrorContains(t, err, "redisstore: ", call)
+				for ; err != nil; err = errors.Unwrap(err) {
+					assert.NotContains(t, err.Error(), "secret", call)
+				}
+			}
+		})
+	}
 }
 
 func TestCodesAreNeverKeptForEver(t *testing.T) {
@@ -177,6 +271,7 @@ func TestRefusedSessions(t *testing.T) {
 		{"a key that is a number", map[any]any{1: "x"}, &sessions.Options{MaxAge: 60}},
 		{"invalid UTF-8", map[any]any{"wechatgate": "\xff"}, &sessions.Options{MaxAge: 60}},
 		{"a key in invalid UTF-8", map[any]any{"\xff": "x"}, &sessions.Options{MaxAge: 60}},
+		{"a MaxAge that no time.Duration holds", map[any]any{"wechatgate": "x"}, &sessions.Options{MaxAge: math.MaxInt}},
 		{"MaxAge 0", map[any]any{"wechatgate": "x"}, &sessions.Options{}},
 		{"no Options", map[any]any{"wechatgate": "x"}, nil},
 	} {
@@ -243,11 +338,12 @@ func save(t *testing.T, store sessions.Store, values map[any]any) (id string) {
 type redisServer struct {
 	address   string
 	directory string
+	settings  []string
 	process   *exec.Cmd
 }
 
 // startRedis starts one on a free port of the loopback interface.
-func startRedis(t *testing.T) *redisServer {
+func startRedis(t *testing.T, settings ...string) *redisServer {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("CI") == "true" {
@@ -257,7 +353,7 @@ func startRedis(t *testing.T) *redisServer {
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	s := &redisServer{address: listener.Addr().String(), directory: t.TempDir()}
+	s := &redisServer{address: listener.Addr().String(), directory: t.TempDir(), settings: settings}
 	require.NoError(t, listener.Close())
 	s.start(t)
 	t.Cleanup(func() { s.kill(t) })
@@ -269,8 +365,10 @@ func (s *redisServer) start(t *testing.T) {
 	t.Helper()
 	_, port, err := net.SplitHostPort(s.address)
 	require.NoError(t, err)
-	s.process = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", s.directory,
-		"--save", "", "--appendonly", "yes", "--appendfsync", "always")
+	s.process = exec.Command("redis-server", append([]string{
+		"--bind", "127.0.0.1", "--port", port, "--dir", s.directory,
+		"--save", "", "--appendonly", "yes", "--appendfsync", "always",
+	}, s.settings...)...)
 	require.NoError(t, s.process.Start())
 	client := redis.NewClient(&redis.Options{Addr: s.address, MaxRetries: -1})
 	defer client.Close()
@@ -360,5 +458,39 @@ func (p *losingProxy) serve(client net.Conn, address string) {
 		if _, err := client.Write(buffer[:n]); err != nil {
 			return
 		}
+	}
+}
+
+// startEcho starts a server that sends back what it hears, behind a word.
+func startEcho(t *testing.T) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go echo(connection)
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func echo(connection net.Conn) {
+	defer connection.Close()
+	buffer := make([]byte, 4096)
+	for {
+		n, err := connection.Read(buffer)
+		if err != nil {
+			return
+		}
+		answer := "HTTP/1.1 400 " + strings.ReplaceAll(string(buffer[:n]), "\r\n", " ")
+		if strings.Contains(answer, "hello") {
+			answer = "-ERR unknown command" // as an old Redis says
+		}
+		_, _ = io.WriteString(connection, answer+"\r\n")
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"math"
 	"net/http"
 	"time"
 	"unicode/utf8"
@@ -44,8 +44,12 @@ const idBytes = 32
 // own.
 const defaultMaxAge = 24 * 60 * 60
 
+// maxMaxAge is what a time.Duration can hold. A longer one would be negative,
+// which the client takes for no expiry at all.
+const maxMaxAge = math.MaxInt64 / int64(time.Second)
+
 var (
-	errMaxAge  = errors.New("redisstore: Options.MaxAge has to be positive, or negative to delete the session")
+	errMaxAge  = errors.New("redisstore: Options.MaxAge has to be positive and below 292 years, or negative to delete the session")
 	errValues  = errors.New("redisstore: a session's keys and values have to be strings of valid UTF-8")
 	errContent = errors.New("redisstore: Redis has something else than a session under a session's key")
 	errGone    = errors.New("redisstore: the session was deleted meanwhile")
@@ -71,7 +75,7 @@ func (s *store) New(r *http.Request, name string) (*sessions.Session, error) {
 		return session, nil
 	}
 	if err != nil {
-		return session, fmt.Errorf("redisstore: %w", err)
+		return session, failed(err)
 	}
 	var values map[string]string
 	if json.Unmarshal(data, &values) != nil || values == nil {
@@ -88,7 +92,7 @@ func (s *store) New(r *http.Request, name string) (*sessions.Session, error) {
 func (s *store) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
 	options := session.Options
 	switch {
-	case options == nil || options.MaxAge == 0:
+	case options == nil || options.MaxAge == 0 || int64(options.MaxAge) > maxMaxAge:
 		return errMaxAge
 	case options.MaxAge < 0:
 		return s.remove(r.Context(), w, session)
@@ -99,14 +103,16 @@ func (s *store) Save(r *http.Request, w http.ResponseWriter, session *sessions.S
 	}
 	id, mode := session.ID, "xx"
 	if id == "" {
-		id, mode = newID(), "nx"
+		// Without "nx": nobody else can have this ID, and a client that repeats
+		// a command whose answer was lost would be told that it is taken.
+		id, mode = newID(), ""
 	}
 	err = s.client.SetArgs(r.Context(), s.key(id), data, redis.SetArgs{Mode: mode, TTL: time.Duration(options.MaxAge) * time.Second}).Err()
 	if errors.Is(err, redis.Nil) {
 		return errGone
 	}
 	if err != nil {
-		return fmt.Errorf("redisstore: %w", err)
+		return failed(err)
 	}
 	session.ID = id
 	http.SetCookie(w, sessions.NewCookie(session.Name(), id, options))
@@ -116,7 +122,7 @@ func (s *store) Save(r *http.Request, w http.ResponseWriter, session *sessions.S
 func (s *store) remove(ctx context.Context, w http.ResponseWriter, session *sessions.Session) error {
 	if session.ID != "" {
 		if err := s.client.Del(ctx, s.key(session.ID)).Err(); err != nil {
-			return fmt.Errorf("redisstore: %w", err)
+			return failed(err)
 		}
 	}
 	session.ID = "" // so that Save cannot use it again

@@ -462,6 +462,20 @@ func TestLogRecords(t *testing.T) {
 	assert.Empty(t, f.log.String(), "a call's error is its caller's to log")
 }
 
+// A fetch has no request's goroutine, in which net/http would contain a panic.
+func TestALoggerThatPanicsEndsNoProcess(t *testing.T) {
+	f, a := newFake()
+	f.from(opToken, refusal(40125))
+	a.Logger = slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{
+		ReplaceAttr: func([]string, slog.Attr) slog.Attr { panic("the Logger's own") },
+	}))
+	for range 2 {
+		_, err := a.Token(t.Context())
+		assert.Equal(t, 40125, codeOf(err))
+	}
+	assert.Len(t, f.made(opToken), 1, "the failure is remembered as ever")
+}
+
 func TestBusyAndUnsentCallsAreRepeatedOnce(t *testing.T) {
 	asks := map[string]func(context.Context, *account.Account) error{
 		opToken:     func(ctx context.Context, a *account.Account) error { _, err := a.Token(ctx); return err },
@@ -595,6 +609,28 @@ func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 			require.Len(t, f.made(opToken), 2, "remembered for 30 s")
 			time.Sleep(time.Nanosecond)
 			ask()
+			require.Len(t, f.made(opToken), 3)
+		})
+	})
+	t.Run("given out by a fetch that began before", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f, a := newFake()
+			f.when(opToken, func(n int, c call) (string, error) {
+				if n == 2 {
+					time.Sleep(3 * time.Second) // in which WeChat ends TOKEN-1
+					n = 1
+				}
+				return usual(n, c)
+			})
+			requireToken(t, a, "TOKEN-1")
+			time.Sleep(6900 * time.Second)
+			requireToken(t, a, "TOKEN-1") // which begins the renewal
+			time.Sleep(time.Second)
+			f.when(opFollower, good("TOKEN-3"))
+			_, err := a.Follower(t.Context(), "oX")
+			require.Equal(t, 40001, codeOf(err))
+			_, err = a.Follower(t.Context(), "oX")
+			require.NoError(t, err, "not remembered: WeChat was asked before it refused")
 			require.Len(t, f.made(opToken), 3)
 		})
 	})

@@ -20,8 +20,9 @@ const pauseBeforeRepeat = 300 * time.Millisecond
 
 // Call makes any other call of WeChat's API with the account's token: a GET where
 // in is nil, else a POST of in as JSON. The answer goes into out, a pointer as
-// for json.Unmarshal, or nowhere where out is nil; after an error out is as it
-// was. Only answers that are one JSON object can be read, so no downloads.
+// for json.Unmarshal, or nowhere where out is nil. It replaces all that out points
+// to, also what the answer does not mention; after an error out is as it was. Only
+// answers that are one JSON object can be read, so no downloads.
 //
 // path begins with one slash and may have a query, such as
 // "/cgi-bin/user/get?next_openid="; it has no scheme, host, fragment, backslash

@@ -21,9 +21,10 @@ func TestCall(t *testing.T) {
 	t.Run("a GET", func(t *testing.T) {
 		f, a := newFake()
 		f.from("menu/get", `{"name":"微信"}`)
-		var out menu
+		type page struct{ Name, Next string }
+		out := page{Next: "of the page before"}
 		require.NoError(t, a.Call(t.Context(), "/cgi-bin/menu/get", nil, &out))
-		assert.Equal(t, "微信", out.Name)
+		assert.Equal(t, page{Name: "微信"}, out)
 		c := f.made("menu/get")[0]
 		assert.Equal(t, "GET https://api.weixin.qq.com/cgi-bin/menu/get?access_token=TOKEN-1", c.method+" "+c.address)
 		assert.Empty(t, c.body)

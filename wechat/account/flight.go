@@ -75,8 +75,10 @@ func (f failure) at(now time.Time) error {
 	return nil
 }
 
-// logFailure writes the one record of a failed fetch.
+// logFailure writes the one record of a failed fetch. A Logger that panics would
+// end the process: this is no request's goroutine.
 func (a *Account) logFailure(ctx context.Context, err error) {
+	defer func() { _ = recover() }()
 	logger := a.Logger
 	if logger == nil {
 		logger = slog.Default()

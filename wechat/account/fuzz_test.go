@@ -23,7 +23,7 @@ import (
 // page's address look like.
 var (
 	idForm   = regexp.MustCompile(`\A[A-Za-z0-9_-]{1,64}\z`)
-	pageForm = regexp.MustCompile(`\A(http|https)://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?([/?][!-"$-\[\]-~]*)?\z`)
+	pageForm = regexp.MustCompile(`\A(http|https)://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?(/[!-"$->@-\[\]-~]*)?(\?[!-"$-~]*)?\z`)
 )
 
 // heard is an Account that gets body as the answer to op. Whatever is busy would
@@ -184,7 +184,7 @@ func FuzzBatchAnswer(f *testing.F) {
 
 // What is signed looks like an address of location.href, and is signed as it is.
 func FuzzPageAddress(f *testing.F) {
-	for _, address := range []string{testPage, "http://[::1]:3000/?a=b#c", "https://user:password@Shop.example.com:443/\\", "https://shop.example.com/%zz"} {
+	for _, address := range []string{testPage, "http://[::1]:3000/?a=b#c", "https://user:password@Shop.example.com:443/\\", `https://shop.example.com/?a=\b`, "https://shop.example.com/%zz"} {
 		f.Add(address)
 	}
 	_, a := newFake()

@@ -48,10 +48,10 @@ type JSConfig struct {
 //
 // Apart from the fragment, pageURL is signed as it is. What location.href never
 // is, is [ErrURL]: an address that is not absolute http or https in lower case,
-// one with spaces, control characters, backslashes or raw non-ASCII characters,
-// an upper-case host, a default or broken port, no host, user:password, or more
-// than 8 KB. It is not checked that the host is the program's own: whoever may
-// choose pageURL gets signatures for any page.
+// one with spaces, control characters or raw non-ASCII characters, a backslash
+// before the query, an upper-case host, a default or broken port, no host,
+// user:password, or more than 8 KB. It is not checked that the host is the
+// program's own: whoever may choose pageURL gets signatures for any page.
 //
 // The ticket is fetched again after 5 minutes: the call that finds it old waits
 // for up to a second, and while WeChat fails or is slow the old one serves, until
@@ -91,9 +91,13 @@ func isLocation(address string) bool {
 		return false
 	}
 	for i := range len(address) {
-		if c := address[i]; c <= ' ' || c >= 0x7f || c == '\\' {
+		if c := address[i]; c <= ' ' || c >= 0x7f {
 			return false
 		}
+	}
+	// Browsers make a backslash a slash, but leave it alone in the query.
+	if beforeQuery, _, _ := strings.Cut(address, "?"); strings.Contains(beforeQuery, `\`) {
+		return false
 	}
 	scheme, rest, ok := strings.Cut(address, "://")
 	if !ok || scheme != "http" && scheme != "https" {

@@ -58,7 +58,7 @@ func TestPageAddresses(t *testing.T) {
 		"https://shop.example.com:8443/a", "http://shop.example.com:443/", "https://shop.example.com:80/",
 		"http://127.0.0.1:3000/", "http://[::1]:3000/", "http://[2001:db8::1]/", "http://localhost/", "https://xn--fiqs8s.example/",
 		"https://shop.example.com/%E5%BE%AE%e4%bf%a1?q=%20+%2F%zz&a=b&&c", "https://shop.example.com/a//b/;c@d:e?u=https://x.example/?y",
-		"https://shop.example.com/?", "https://shop.example.com/A?B=C'(*)!$,~[]{}|^`", longest, longest + "#" + longest,
+		`https://shop.example.com/?a=\b`, "https://shop.example.com/?", "https://shop.example.com/A?B=C'(*)!$,~[]{}|^`", longest, longest + "#" + longest,
 		"https://shop.example.com/#微信 \\", "https://shop.example.com/#",
 	} {
 		f, a := newFake()
@@ -79,7 +79,7 @@ func TestPageAddresses(t *testing.T) {
 		"https://user@shop.example.com/", "https://user:password@shop.example.com/", "https://@shop.example.com/", "https://:@shop.example.com/",
 		"https://shop.example.com/a b", "https://shop.example.com/a\tb", "https://shop.example.com/\n", "https://shop.example.com/\x00", "https://shop.example.com/\x7f", "https://shop.example.com/\r\nx",
 		"https://shop.example.com/微信", "https://shop.example.com/?q=é", "https://微信.example/", "https://shop.example.com/\xff",
-		`https://shop.example.com\@evil.example/`, `https://shop.example.com/a\b`, `https:\\shop.example.com/`,
+		`https://shop.example.com\@evil.example/`, `https://shop.example.com/a\b`, `https:\\shop.example.com/`, `https://shop.example.com\?a`, `https://shop.example.com/a\?b=c`,
 		"https://shop%2eexample.com/", "https://shop.example.com<x>/", "https://[::1/", "https://[::1]x/", "https://::1]/", "https://[]/", "https://[127.0.0.1]/", "https://[::A]/", "https://[fe80::1%25eth0]/",
 		longest + "a",
 	} {

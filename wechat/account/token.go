@@ -32,6 +32,7 @@ type tokenState struct {
 	failure failure   // of the last fetch that was no renewal
 
 	refused      string    // the last token that WeChat refused on a call
+	refusedAt    time.Time // when
 	refusedUntil time.Time // WeChat gave it out again: until then that is not tried again
 }
 
@@ -97,6 +98,8 @@ func (a *Account) landToken(f *flight, lifetime time.Duration, renewal bool) {
 	t.flight = nil
 	now := time.Now()
 	switch {
+	case f.err == nil && f.value == t.refused && f.started.Before(t.refusedAt):
+		// WeChat gave it out before it refused it, and may have another now.
 	case f.err == nil:
 		t.value = f.value
 		t.ends = f.started.Add(lifetime)
@@ -131,7 +134,7 @@ func (a *Account) refuse(token string) {
 		return
 	}
 	t.value = ""
-	t.refused = token
+	t.refused, t.refusedAt = token, time.Now()
 }
 
 // askToken makes the call. It never says force_refresh, of which an account has

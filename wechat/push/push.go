@@ -22,7 +22,9 @@ import (
 // It answers the console's check, and hands each message to OnMessage once it
 // knows that WeChat wrote it, for this account and within the last five minutes.
 // Everything else gets 403 and a log record that names the setting to mend.
-// Without AppID, Token or a good EncodingAESKey that is everything.
+// Without AppID, Token or a good EncodingAESKey that is everything. A request has
+// 5 seconds to arrive, where the server can limit that (see
+// [http.ResponseController]).
 //
 // A message that WeChat repeats within a minute gets the same answer, and
 // OnMessage does not hear of it. That is remembered in this process, for some
@@ -66,10 +68,11 @@ type Handler struct {
 
 const (
 	maxBody       = 64 << 10
-	maxQuery      = 4 << 10
+	maxQuery      = 2 << 10
 	maxEcho       = 128
 	maxNonce      = 128
 	maxAge        = 5 * time.Minute // of a message, in both directions
+	readTimeout   = 5 * time.Second // of a request: WeChat waits no longer for its answer
 	answerTimeout = 4 * time.Second
 	remembered    = time.Minute
 )
@@ -85,6 +88,8 @@ func (h *Handler) Validate() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	// Where the server can: also for the rest of a body that is refused.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
 	key, old, err := h.keys()
 	if err != nil {
 		h.refuse(w, r, refusal{err, "push.Handler takes AppID, Token and EncodingAESKey from the console's 开发密钥 and 服务器配置"}, slog.LevelError)
@@ -170,7 +175,7 @@ var (
 	errQuery     = errors.New("a query that WeChat does not write")
 	errSignature = errors.New("the signature is wrong")
 	errEcho      = errors.New("an echostr that is not of 1 to 128 bytes")
-	errBody      = errors.New("the body cannot be read, or has more than 64 KiB")
+	errBody      = errors.New("the body cannot be read within 5 seconds, or has more than 64 KiB")
 	errPlain     = errors.New("a message in plain text")
 	errStale     = errors.New("the time is not within five minutes of now")
 )
@@ -225,11 +230,11 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, key aesKey, old *
 	if q.encryptType != "aes" {
 		return Message{}, aesKey{}, refusal{errPlain, hintMode}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := readBody(w, r)
 	if err != nil {
 		return Message{}, aesKey{}, refusal{errBody, hintForm}
 	}
-	envelope, err := readXML(body)
+	envelope, err := readEnvelope(body)
 	if err != nil {
 		return Message{}, aesKey{}, formRefusal(err)
 	}
@@ -261,6 +266,13 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, key aesKey, old *
 		return Message{}, aesKey{}, refusal{err, hintKey}
 	}
 	return freshMessage(plain, key)
+}
+
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.Body == nil { // a request that a program made by hand
+		return nil, nil
+	}
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 }
 
 func freshMessage(plain []byte, opened aesKey) (Message, aesKey, refusal) {

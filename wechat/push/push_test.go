@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -563,6 +564,16 @@ func TestReplies(t *testing.T) {
 	}
 }
 
+// Some adapters make requests that way.
+func TestNoBodyAtAll(t *testing.T) {
+	request := good.push(text("7", "x"))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/?"+request.query.Encode(), nil)
+	require.NoError(t, err)
+	w := httptest.NewRecorder()
+	newServer("").ServeHTTP(w, r)
+	assert.Equal(t, http.StatusForbidden, w.Code)
+}
+
 func TestNoOnMessage(t *testing.T) {
 	s := newServer("")
 	s.OnMessage = nil
@@ -769,6 +780,83 @@ func TestHandlerTellsNoSecret(t *testing.T) {
 	assert.Equal(t, slog.KindString, slog.AnyValue(h).Resolve().Kind(), "whatever writes the log")
 	text := fmt.Sprintf("%v %+v %#v", holder{h, &h, h}, &holder{h, &h, &h}, holder{h, &h, h})
 	assert.False(t, found(text), text)
+}
+
+// Who sends is not known before the body is read.
+func TestSlowBodies(t *testing.T) {
+	for name, change := range map[string]func(url.Values){
+		"of a push":            func(url.Values) {},
+		"of a refused request": func(q url.Values) { q.Del("encrypt_type") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				request := good.push(text("7", "x"))
+				change(request.query)
+				s := newServer("")
+				start := time.Now()
+				client, connection := net.Pipe()
+				web := &http.Server{Handler: s}
+				go func() { _ = web.Serve(&oneConnection{connection: connection}) }()
+				defer web.Close()
+				_, err := fmt.Fprintf(client, "POST /?%s HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: 1000\r\n\r\n<xml>", request.query.Encode())
+				require.NoError(t, err)
+				answer, err := io.ReadAll(client)
+				require.NoError(t, err)
+				assert.Contains(t, string(answer), "403 Forbidden")
+				assert.Equal(t, 5*time.Second, time.Since(start).Truncate(time.Second))
+			})
+		})
+	}
+}
+
+// oneConnection is a listener that has one, and no network.
+type oneConnection struct {
+	net.Listener
+	connection net.Conn
+	accepted   atomic.Bool
+}
+
+func (l *oneConnection) Accept() (net.Conn, error) {
+	if l.accepted.Swap(true) {
+		return nil, net.ErrClosed
+	}
+	return l.connection, nil
+}
+
+func (l *oneConnection) Close() error { return nil }
+
+// Anybody can send what is not signed, and reading it must cost little more than
+// sending it did.
+func TestTheWorstRequestsAreCheap(t *testing.T) {
+	var elements strings.Builder
+	for i := 0; elements.Len() < 64<<10-20; i++ {
+		fmt.Fprintf(&elements, "<a%d/>", i)
+	}
+	signed := good.push(text("7", "x")).query.Encode()
+	for _, tt := range []struct{ name, query, body string }{
+		{"elements", signed, "<xml>" + elements.String() + "</xml>"},
+		{"elements in elements", signed, "<xml>" + strings.Repeat("<a>", 21000)},
+		{"attributes", signed, "<xml " + strings.Repeat("a='' ", 13000) + "/>"},
+		{"CDATA", signed, "<xml><Encrypt>" + strings.Repeat("<![CDATA[]]>", 5400) + "</Encrypt></xml>"},
+		{"entities", signed, "<xml><Encrypt>" + strings.Repeat("&amp;", 13000) + "</Encrypt></xml>"},
+		{"a long name", signed, "<xml><" + strings.Repeat("a", 65000) + "/></xml>"},
+		{"a directive", signed, "<!DOCTYPE " + strings.Repeat("<", 65000)},
+		{"a message", signed, "<xml><Encrypt>" + good.encrypt(text("7", strings.Repeat("x", 45000))) + "</Encrypt></xml>"},
+		{"2 KiB of parameters", strings.Repeat("+&", 1<<10), ""},
+		{"4 KiB of parameters", strings.Repeat("+&", 2<<10), ""},
+		{"a megabyte of parameters", strings.Repeat("+&", 512<<10), ""},
+	} {
+		require.LessOrEqual(t, len(tt.body), 64<<10)
+		s := newServer("")
+		r, w := httptest.NewRequest(http.MethodPost, "/?"+tt.query, strings.NewReader(tt.body)), httptest.NewRecorder()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		s.ServeHTTP(w, r)
+		runtime.ReadMemStats(&after)
+		assert.Equal(t, http.StatusForbidden, w.Code, tt.name)
+		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20), "bytes for %s", tt.name)
+		assert.Less(t, after.Mallocs-before.Mallocs, uint64(2000), "allocations for %s", tt.name)
+	}
 }
 
 // On a real connection, too, with a body that has no end.

@@ -28,6 +28,20 @@ var (
 	errTrailing  = errors.New("something behind the document")
 )
 
+// maxMarks is more than any envelope of WeChat's has of "<" and of "=", with one of
+// which each element and each attribute begins.
+const maxMarks = 256
+
+// readEnvelope does as readXML for a document that anybody may have written, since
+// its signature is inside: one of ten thousand elements or attributes would cost
+// fifty times its length.
+func readEnvelope(document []byte) (map[string]element, error) {
+	if bytes.Count(document, []byte("<")) > maxMarks || bytes.Count(document, []byte("=")) > maxMarks {
+		return nil, errXMLForm
+	}
+	return readXML(document)
+}
+
 // readXML reads a document of the form <xml><Name>text</Name>…</xml>, WeChat's
 // only one, and returns the root's children by name. It is stricter than
 // encoding/xml, which takes the last of two elements, ignores what follows a
