@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/wechatgate/wechatgate/internal/page"
@@ -18,13 +19,17 @@ const maxForm = 64 << 10
 // letter would cost two hundred times its size.
 const maxFields = 4096
 
+// formTimeout is how long a form may take to arrive: 64 KB by a slow phone. Who
+// sends it need not be signed in.
+const formTimeout = time.Minute
+
 // maxAction is how long the address may be to which a kept form is sent.
 const maxAction = 8 << 10
 
 // keepForm answers a form of the site's that met the gate: what was typed waits in
 // the browser until its person has signed in, and has pressed a button to send it.
 func (g *Gate) keepForm(v *visit, q signInRequest) {
-	form := g.readForm(v.r)
+	form := g.readForm(v.w, v.r)
 	switch decideSignIn(signInFacts{flow: q.flow, have: g.have, asked: true}) {
 	case stepOpenInWeChat:
 		form.CannotKeep = "other-browser"
@@ -41,7 +46,7 @@ func (g *Gate) keepForm(v *visit, q signInRequest) {
 }
 
 // readForm reads what a person typed, or says why it cannot be kept.
-func (g *Gate) readForm(r *http.Request) page.FormData {
+func (g *Gate) readForm(w http.ResponseWriter, r *http.Request) page.FormData {
 	form := page.FormData{Back: g.targets.Location(g.targets.OfReferer(r.Referer()))}
 	// Lengths first: escaping makes a path three times as long.
 	if max(len(r.URL.Path), len(r.URL.RawPath))+len(r.URL.RawQuery) <= maxAction {
@@ -52,7 +57,7 @@ func (g *Gate) readForm(r *http.Request) page.FormData {
 		form.CannotKeep = "files"
 		return form
 	}
-	body, err := io.ReadAll(io.LimitReader(bodyOf(r), maxForm+1))
+	body, err := io.ReadAll(io.LimitReader(bodyOf(w, r), maxForm+1))
 	if err != nil || len(body) > maxForm || form.Action == "" || len(form.Action) > maxAction {
 		form.Action, form.CannotKeep = "", "too-large"
 		return form
@@ -80,12 +85,14 @@ func (g *Gate) readForm(r *http.Request) page.FormData {
 	return form
 }
 
-// bodyOf returns a request's body. A request that a program made by hand may have
-// none.
-func bodyOf(r *http.Request) io.ReadCloser {
+// bodyOf returns a request's body, which has formTimeout to arrive. A request that
+// a program made by hand may have none.
+func bodyOf(w http.ResponseWriter, r *http.Request) io.ReadCloser {
 	if r.Body == nil {
 		return http.NoBody
 	}
+	// Not every ResponseWriter can: then the server's own limits hold.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTimeout))
 	return r.Body
 }
 
@@ -96,7 +103,7 @@ func formAlone(w http.ResponseWriter, r *http.Request, most int64) *http.Request
 	form, address := r.WithContext(r.Context()), *r.URL
 	address.RawQuery = ""
 	form.URL = &address
-	form.Body = http.MaxBytesReader(w, bodyOf(r), most)
+	form.Body = http.MaxBytesReader(w, bodyOf(w, r), most)
 	return form
 }
 

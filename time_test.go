@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -224,6 +225,50 @@ func TestNoSilentSignInForADay(t *testing.T) {
 	delete(v.cookies, marker[0].Name) // a day later
 	assert.Equal(t, http.StatusFound, v.open("/members").Code)
 }
+
+// Anybody can begin a form and never end it. A server without ReadTimeout would wait
+// for ever.
+func TestFormsThatDoNotEnd(t *testing.T) {
+	for what, target := range map[string]string{
+		"a form that is kept": "/members",
+		"a sign-out":          "/wechat/logout",
+		"a code":              "/wechat/code",
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newClockedSite(t, func(o *wechatgate.Options) { o.CodeSignIn.Scan = true })
+				client, connection := net.Pipe()
+				web := &http.Server{Handler: s.handler}
+				go func() { _ = web.Serve(&oneConnection{connection: connection}) }()
+				defer web.Close()
+				_, err := fmt.Fprintf(client, "POST %s HTTP/1.1\r\nHost: shop.example.com\r\nOrigin: https://shop.example.com\r\n"+
+					"Accept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nreturn_to=", target)
+				require.NoError(t, err)
+				start := time.Now()
+				answer, err := io.ReadAll(client)
+				require.NoError(t, err)
+				assert.Regexp(t, "^HTTP/1.1 [34]", string(answer))
+				assert.Equal(t, time.Minute, time.Since(start).Truncate(time.Second))
+			})
+		})
+	}
+}
+
+// oneConnection is a listener that has one, and no network.
+type oneConnection struct {
+	net.Listener
+	connection net.Conn
+	accepted   atomic.Bool
+}
+
+func (l *oneConnection) Accept() (net.Conn, error) {
+	if l.accepted.Swap(true) {
+		return nil, net.ErrClosed
+	}
+	return l.connection, nil
+}
+
+func (l *oneConnection) Close() error { return nil }
 
 // Sign-ins that this browser finished count against the next one, so that loops
 // end. A sign-out is no loop, wherever it is answered.
