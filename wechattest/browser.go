@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/wechatgate/wechatgate"
 )
@@ -84,6 +85,7 @@ func newTransport() *http.Transport {
 	return &http.Transport{
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the peers are tests, with certificates of their own
 		ForceAttemptHTTP2: true,
+		IdleConnTimeout:   90 * time.Second, // for what goes on after Close
 	}
 }
 

@@ -106,6 +106,7 @@ func (v *Visitor) PostForm(ctx context.Context, address string, form url.Values)
 // submitted with its hidden fields, and with more in place of what is typed.
 func (v *Visitor) Press(ctx context.Context, p *Page, name string, more url.Values) (*Page, error) {
 	method, address, form, err := findButton(p.Body, name)
+	isForm := form != nil
 	if err != nil {
 		return nil, err
 	}
@@ -114,9 +115,14 @@ func (v *Visitor) Press(ctx context.Context, p *Page, name string, more url.Valu
 		return nil, err
 	}
 	var body io.Reader
-	if method == http.MethodPost {
+	if isForm {
 		maps.Copy(form, more)
+	}
+	switch {
+	case method == http.MethodPost:
 		body = strings.NewReader(form.Encode())
+	case isForm:
+		target.RawQuery, target.Fragment, target.RawFragment = form.Encode(), "", ""
 	}
 	r, err := http.NewRequestWithContext(ctx, method, target.String(), body)
 	if err != nil {
@@ -155,7 +161,7 @@ func (v *Visitor) visit(r *http.Request, stop string) (*Page, error) {
 	for range maxPages {
 		response, err := v.pages.Do(r)
 		if err != nil {
-			return nil, err
+			return nil, withoutQuery(err)
 		}
 		body, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
@@ -175,8 +181,23 @@ func (v *Visitor) visit(r *http.Request, stop string) (*Page, error) {
 		}
 		r = next
 	}
-	return nil, fmt.Errorf("wechattest: a loop: %q", p.Trail)
+	return nil, fmt.Errorf("wechattest: a loop: %d addresses, the last one below %s", len(p.Trail), bare(r.URL))
 }
+
+// withoutQuery takes the query out of an error's address: a callback's holds a
+// code.
+func withoutQuery(err error) error {
+	var failed *url.Error
+	if !errors.As(err, &failed) {
+		return err
+	}
+	if u, parseErr := url.Parse(failed.URL); parseErr == nil {
+		failed.URL = bare(u)
+	}
+	return err
+}
+
+func bare(u *url.URL) string { return origin(u) + u.EscapedPath() }
 
 // nextRequest returns where the browser goes by itself, or nil.
 func nextRequest(r *http.Request, response *http.Response, p *Page) (*http.Request, error) {
@@ -196,11 +217,15 @@ func nextRequest(r *http.Request, response *http.Response, p *Page) (*http.Reque
 	if err != nil {
 		return nil, err
 	}
-	method := http.MethodGet
-	if r.Method == http.MethodHead && isRedirect {
-		method = http.MethodHead
+	next := (&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}}).WithContext(r.Context())
+	switch keepsMethod := response.StatusCode == http.StatusTemporaryRedirect || response.StatusCode == http.StatusPermanentRedirect; {
+	case isRedirect && r.Method == http.MethodHead:
+		next.Method = http.MethodHead
+	case isRedirect && keepsMethod && r.GetBody != nil:
+		if err := repeat(next, r); err != nil {
+			return nil, err
+		}
 	}
-	next := (&http.Request{Method: method, URL: u, Header: http.Header{}}).WithContext(r.Context())
 	next.Response = response
 	response.Request = r
 	if !isRedirect {
@@ -209,6 +234,18 @@ func nextRequest(r *http.Request, response *http.Response, p *Page) (*http.Reque
 	}
 	keepFragment(next, r.URL)
 	return next, nil
+}
+
+// repeat makes next send what r sent.
+func repeat(next, r *http.Request) (err error) {
+	next.Method, next.ContentLength, next.GetBody = r.Method, r.ContentLength, r.GetBody
+	for _, name := range []string{"Content-Type", "Origin"} {
+		if has(r.Header, name) {
+			next.Header[name] = r.Header[name]
+		}
+	}
+	next.Body, err = r.GetBody()
+	return err
 }
 
 // atPage decides what the browser does at a page of a gate that waits.
@@ -229,9 +266,7 @@ func (b *browser) atPage(response *http.Response) (*http.Response, error) {
 	case slices.Contains(b.Presses, wait):
 		return ledOn(response, location), nil
 	}
-	u := *response.Request.URL
-	u.RawQuery, u.Fragment = "", "" // a callback's holds a code
-	return nil, fmt.Errorf("wechattest: %s at %s: %w", wait, u.String(), ErrWaits)
+	return nil, fmt.Errorf("wechattest: %s at %s: %w", wait, bare(response.Request.URL), ErrWaits)
 }
 
 // ledOn turns the answer into a redirect whose initiator is the page itself.
