@@ -17,8 +17,8 @@ import (
 	"github.com/wechatgate/wechatgate"
 )
 
-// Wait is a page of a gate at which nothing goes on by itself without a script,
-// or without a person.
+// Wait is a page, of a gate if not said otherwise, at which nothing goes on by
+// itself without a script, or without a person.
 type Wait string
 
 const (
@@ -26,11 +26,16 @@ const (
 	WaitReload   Wait = "reload"   // leads on by itself in a browser: the callback comes again
 	WaitFragment Wait = "fragment" // its script takes the address's fragment along
 	WaitConsent  Wait = "consent"  // asks for the nickname: somebody has to press the button
+	// WaitWeChat is a page of WeChat's own at which the way ends: it refuses, it
+	// says that the person has refused, or it asks (see Server.Ask).
+	WaitWeChat Wait = "wechat"
 )
 
-// ErrWaits is in the error of a [Server.Browser] that came to a page of a gate
-// that waits.
-var ErrWaits = errors.New("a page of the gate waits for somebody to press its button; Server.Visitor can")
+// What is in the error of a [Server.Browser] that came to a page that waits.
+var (
+	ErrWaits  = errors.New("a page of the gate waits for somebody to press its button; Server.Visitor can")
+	ErrWeChat = errors.New("WeChat does not lead on from there; Server.Visitor reads its page")
+)
 
 // Habits is how a browser, or the person at it, differs from others. The zero
 // value is as usual.
@@ -38,7 +43,7 @@ type Habits struct {
 	Person    *Person // uses it; nil: the one of Server.SignInAs
 	UserAgent string  // empty: that of its kind
 	Presses   []Wait  // pages of the gate whose button Visitor.Client presses
-	Reads     []Wait  // pages of the gate that Visitor.Client returns as they are
+	Reads     []Wait  // pages that Visitor.Client returns as they are
 	NoCookies bool    // cookies are off
 	HoldsLax  bool    // as some WebViews: no Lax cookies after a redirect from elsewhere
 }
@@ -209,7 +214,7 @@ func nextRequest(r *http.Request, response *http.Response, p *Page) (*http.Reque
 	if !isRedirect {
 		p.Shown++
 		p.Waits, location = waitsFor(response, p.Body)
-		if p.Waits == WaitNone || p.Waits == WaitConsent {
+		if location == "" || p.Waits == WaitConsent {
 			return nil, nil //nolint:nilnil // there is none
 		}
 	}
@@ -248,9 +253,16 @@ func repeat(next, r *http.Request) (err error) {
 	return err
 }
 
-// atPage decides what the browser does at a page of a gate that waits.
+// atPage decides what the browser does at a page that waits.
 func (b *browser) atPage(response *http.Response) (*http.Response, error) {
-	if b.shows || !isGatePage(response) {
+	if b.shows {
+		return response, nil
+	}
+	if says := response.Header.Get(endHeader); says != "" && origin(response.Request.URL) == b.fakeURL && !slices.Contains(b.Reads, WaitWeChat) {
+		_ = response.Body.Close()
+		return nil, fmt.Errorf("wechattest: WeChat's page %s: %s: %w", response.Request.URL.Path, says, ErrWeChat)
+	}
+	if !isGatePage(response) {
 		return response, nil
 	}
 	body, err := io.ReadAll(response.Body)
@@ -291,7 +303,10 @@ func isGatePage(response *http.Response) bool {
 
 // waitsFor says for what a page waits, and where it leads then.
 func waitsFor(response *http.Response, body string) (wait Wait, location string) {
-	if !isGatePage(response) {
+	switch {
+	case response.Header.Get(endHeader) != "":
+		return WaitWeChat, ""
+	case !isGatePage(response):
 		return WaitNone, ""
 	}
 	noscript := regexp.MustCompile(`(?s)<noscript>.*?</noscript>`)
