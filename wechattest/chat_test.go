@@ -112,10 +112,11 @@ func TestTheAccountKnowsWhoChats(t *testing.T) {
 		{"CLICK", `"subscribe":1`},
 		{"unsubscribe", `"subscribe":0`},
 	} {
-		_, err := chat().Event(t.Context(), alice, step.event, "")
+		send := func() (string, error) { return chat().Event(t.Context(), alice, step.event, "") }
 		if step.event == "" {
-			_, err = chat().Text(t.Context(), alice, "hello")
+			send = func() (string, error) { return chat().Text(t.Context(), alice, "hello") }
 		}
+		_, err := send()
 		require.NoError(t, err)
 		assert.Equal(t, step.want, about(), step.event)
 	}

@@ -52,6 +52,7 @@ func (s *Server) Behave(quirks ...Quirk) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.quirks)
+	s.baseCodes = 0
 	for _, quirk := range quirks {
 		s.quirks[quirk] = true
 	}

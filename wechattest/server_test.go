@@ -123,7 +123,8 @@ func TestScriptedAnswers(t *testing.T) {
 func TestUnknownOperationsPanic(t *testing.T) {
 	s := newServer(t)
 	assert.Panics(t, func() { s.FailNext("access-token", -1, "") })
-	assert.Panics(t, func() { s.AnswerNext("", nil) })
+	assert.Panics(t, func() { s.AnswerNext("", http.NotFound) })
+	assert.Panics(t, func() { s.AnswerNext(wechat.OpExchange, nil) }, "no handler")
 	assert.Panics(t, func() { s.Delay("callback", time.Second) })
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,6 +20,14 @@ func TestJSSignature(t *testing.T) {
 		assert.Equal(t, want, jsSignature(ticket, nonce, timestamp, page))
 		assert.Equal(t, want, jsSignature(ticket, nonce, timestamp, page+"#top"))
 	}
+}
+
+// From WeChat's document on stable_token. Half a million calls are too many for a
+// test from outside.
+func TestDayLimitOfStableToken(t *testing.T) {
+	s := NewServer()
+	t.Cleanup(s.Close)
+	assert.Equal(t, &limit{calls: 500_000, errcode: 45009}, s.limits[limitKey{OpStableToken, 24 * time.Hour}])
 }
 
 // From WeChat's document on the encryption of messages (消息加解密说明).
