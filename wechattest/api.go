@@ -321,6 +321,12 @@ func usualMessage(code int) string {
 	switch code {
 	case -1:
 		return "system error"
+	case 10003:
+		return "redirect_uri domain is wrong"
+	case 10005:
+		return "scope is wrong or not granted"
+	case 10016:
+		return "appid of another platform"
 	case 40001:
 		return "invalid credential, access_token is invalid or not latest"
 	case 40002:

@@ -50,7 +50,8 @@ type Habits struct {
 
 // Visitor is a person at a browser. Get and the others lead on where a browser
 // does by itself, which is at [WaitReload] and [WaitFragment], and stop where a
-// person has to press a button. A Visitor may be used by many goroutines at once.
+// person has to press a button. Their errors hold no query, and so no code. A
+// Visitor may be used by many goroutines at once.
 type Visitor struct {
 	// Client is a browser as [Server.Browser] returns it, with the same cookies.
 	Client *http.Client
@@ -108,7 +109,8 @@ func (v *Visitor) PostForm(ctx context.Context, address string, form url.Values)
 
 // Press follows a link or submits a form of a page. name is the link's or
 // button's id, class or words; empty stands for the page's button. A form is
-// submitted with its hidden fields, and with more in place of what is typed.
+// submitted with its hidden fields, and with more in place of what is typed: in
+// the query if its method is GET.
 func (v *Visitor) Press(ctx context.Context, p *Page, name string, more url.Values) (*Page, error) {
 	method, address, form, err := findButton(p.Body, name)
 	isForm := form != nil
