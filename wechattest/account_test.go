@@ -147,6 +147,10 @@ func TestTokenEndsItsPredecessorAndNoStableOne(t *testing.T) {
 		assert.Equal(t, want, errcodeOf(t, visit(t, s, "", userPath(s, token, alice)).body))
 	}
 	assert.Len(t, s.Calls(wechattest.OpAccountToken), 2)
+	post(t, s, "/cgi-bin/stable_token", strings.Replace(stableBody(s), "{", `{"force_refresh":true,`, 1))
+	for token, want := range map[string]int{stable: 40001, second: 0} {
+		assert.Equal(t, want, errcodeOf(t, visit(t, s, "", userPath(s, token, alice)).body), "force ends the stable one alone")
+	}
 }
 
 func TestAllowIPs(t *testing.T) {

@@ -211,4 +211,14 @@ func TestDrip(t *testing.T) {
 		visit(t, s, "", "/sns/auth")
 		assert.Zero(t, time.Since(begin))
 	})
+
+	s.Drip(wechat.OpCheckToken, time.Nanosecond)
+	s.AnswerNext(wechat.OpCheckToken, func(w http.ResponseWriter, _ *http.Request) {
+		connection, _, err := http.NewResponseController(w).Hijack()
+		if assert.NoError(t, err, "a scripted answer may end the connection") {
+			_ = connection.Close()
+		}
+	})
+	_, err := client(s).CheckToken(t.Context(), "x", "x")
+	assert.Error(t, err)
 }
