@@ -252,6 +252,21 @@ func TestVerifyJSConfig(t *testing.T) {
 	}
 }
 
+func TestSignaturesEndWithTheirTicket(t *testing.T) {
+	s := newServer(t)
+	s.RegisterJS("shop.example.com")
+	synctest.Test(t, func(t *testing.T) {
+		const page = "https://shop.example.com/"
+		var answer struct{ Ticket string }
+		require.NoError(t, json.Unmarshal([]byte(visit(t, s, "", ticketPath(accountTokenOf(t, s))).body), &answer))
+		c := account.JSConfig{AppID: s.OfficialAccount.ID, Timestamp: 1, NonceStr: "n", Signature: account.SignJS(answer.Ticket, "n", 1, page)}
+		<-time.After(2*time.Hour - time.Second)
+		assert.NoError(t, s.VerifyJSConfig(page, c))
+		<-time.After(time.Second)
+		assert.ErrorIs(t, s.VerifyJSConfig(page, c), wechattest.ErrSignature)
+	})
+}
+
 func post(t *testing.T, s *wechattest.Server, path, body string) string {
 	t.Helper()
 	return serve(t, s, httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(body))).body

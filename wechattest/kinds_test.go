@@ -45,6 +45,7 @@ func TestAccountKinds(t *testing.T) {
 			assert.Equal(t, 0, errcodeOf(t, visit(t, s, "", ticketPath(token)).body), "every kind has tickets")
 			qr := s.Endpoints().QRConnectURL(s.Website.ID, callback, state, "")
 			assert.Equal(t, sentBack, outcomeOf(visit(t, s, chromium, qr)), "the website app is another account")
+			assert.Equal(t, "10003", outcomeOf(visit(t, s, chromium, strings.Replace(qr, "https", "http", 1))), "with rules of its own")
 		})
 	}
 }
