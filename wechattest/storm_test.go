@@ -64,7 +64,7 @@ func TestStorm(t *testing.T) {
 		},
 		func(ctx context.Context, _ int) { _, _ = chat.Text(ctx, alice, "x") },
 		func(ctx context.Context, _ int) { _, _ = chat.Event(ctx, bob, "subscribe", "") },
-		func(context.Context, int) { _, _ = s.Scan(bob, site.URL) },
+		func(context.Context, int) { _, _ = s.Scan(bob, site.URL) }, //nolint:contextcheck // Scan takes none
 		func(_ context.Context, i int) { s.SignInAs(wechattest.Person{Name: fmt.Sprint(i)}) },
 		func(_ context.Context, i int) { s.Snapshots(wechattest.Snapshot(i % 3)) },
 		func(_ context.Context, i int) { s.Deny(wechattest.Denial(i % 4)) },
