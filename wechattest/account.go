@@ -155,7 +155,7 @@ func (s *Server) checkAccount(r *http.Request, grantType, appID, secret string) 
 	case appID != s.OfficialAccount.ID:
 		return s.apiError(40013, "")
 	case secret != s.OfficialAccount.Secret:
-		return s.apiError(40125, "")
+		return s.wrongSecret()
 	}
 	return s.checkIP(r)
 }
@@ -292,11 +292,13 @@ func (s *Server) ticket(q url.Values) http.HandlerFunc {
 }
 
 // RegisterJS makes host one whose pages may call wx.config, a JS接口安全域名 of the
-// official account. It is matched exactly, port included; there may be many.
+// official account. It is matched exactly, port included; there may be many. It
+// panics on what is no host.
 func (s *Server) RegisterJS(host string) {
+	host = mustBeHost(host)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.jsHosts[strings.ToLower(host)] = true
+	s.jsHosts[host] = true
 }
 
 // What wx.config says, in the words of WeChat.

@@ -147,6 +147,10 @@ func TestTokenEndsItsPredecessorAndNoStableOne(t *testing.T) {
 		assert.Equal(t, want, errcodeOf(t, visit(t, s, "", userPath(s, token, alice)).body))
 	}
 	assert.Len(t, s.Calls(wechattest.OpAccountToken), 2)
+	post(t, s, "/cgi-bin/stable_token", strings.Replace(stableBody(s), "{", `{"force_refresh":true,`, 1))
+	for token, want := range map[string]int{stable: 40001, second: 0} {
+		assert.Equal(t, want, errcodeOf(t, visit(t, s, "", userPath(s, token, alice)).body), "force ends the stable one alone")
+	}
 }
 
 func TestAllowIPs(t *testing.T) {
@@ -246,6 +250,21 @@ func TestVerifyJSConfig(t *testing.T) {
 			assert.ErrorIs(t, s.VerifyJSConfig(test.page, c), test.want)
 		})
 	}
+}
+
+func TestSignaturesEndWithTheirTicket(t *testing.T) {
+	s := newServer(t)
+	s.RegisterJS("shop.example.com")
+	synctest.Test(t, func(t *testing.T) {
+		const page = "https://shop.example.com/"
+		var answer struct{ Ticket string }
+		require.NoError(t, json.Unmarshal([]byte(visit(t, s, "", ticketPath(accountTokenOf(t, s))).body), &answer))
+		c := account.JSConfig{AppID: s.OfficialAccount.ID, Timestamp: 1, NonceStr: "n", Signature: account.SignJS(answer.Ticket, "n", 1, page)}
+		<-time.After(2*time.Hour - time.Second)
+		assert.NoError(t, s.VerifyJSConfig(page, c))
+		<-time.After(time.Second)
+		assert.ErrorIs(t, s.VerifyJSConfig(page, c), wechattest.ErrSignature)
+	})
 }
 
 func post(t *testing.T, s *wechattest.Server, path, body string) string {

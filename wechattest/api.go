@@ -110,7 +110,7 @@ func (s *Server) exchange(q url.Values) http.HandlerFunc {
 	case !known:
 		return s.apiError(40013, "")
 	case q.Get("secret") != app.Secret:
-		return s.apiError(40125, "")
+		return s.wrongSecret()
 	case !minted || c.appID != app.ID:
 		return s.apiError(40029, "")
 	case c.used:
@@ -135,6 +135,13 @@ func (s *Server) exchange(q url.Values) http.HandlerFunc {
 		answer.Snapshot = 1
 	}
 	return apiAnswer(answer)
+}
+
+func (s *Server) wrongSecret() http.HandlerFunc {
+	if s.quirks[WrongSecretIs40001] {
+		return s.apiError(40001, "invalid credential")
+	}
+	return s.apiError(40125, "")
 }
 
 // isToken reports whether the fake has given out this token, for whatever.
@@ -314,6 +321,12 @@ func usualMessage(code int) string {
 	switch code {
 	case -1:
 		return "system error"
+	case 10003:
+		return "redirect_uri domain is wrong"
+	case 10005:
+		return "scope is wrong or not granted"
+	case 10016:
+		return "appid of another platform"
 	case 40001:
 		return "invalid credential, access_token is invalid or not latest"
 	case 40002:
@@ -338,6 +351,8 @@ func usualMessage(code int) string {
 		return "invalid appsecret"
 	case 40163:
 		return "code been used"
+	case 40243:
+		return "AppSecret has been frozen, please unfreeze"
 	case 41001:
 		return "access_token missing"
 	case 41002:
@@ -356,6 +371,8 @@ func usualMessage(code int) string {
 		return "refresh_token expired"
 	case 42003:
 		return "code expired"
+	case 42007:
+		return "access_token and refresh_token exception"
 	case 43001:
 		return "require GET method"
 	case 43002:
@@ -368,6 +385,16 @@ func usualMessage(code int) string {
 		return "data format error"
 	case 48001:
 		return "api unauthorized"
+	case 48004:
+		return "api forbidden for the appid"
+	case 50001:
+		return "user unauthorized"
+	case 50002:
+		return "user limited"
+	case 61004:
+		return "access clientip is not registered"
+	case 89503:
+		return "this ip needs an admin's confirmation"
 	}
 	return "error"
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -75,6 +76,19 @@ func TestErrors(t *testing.T) {
 			}
 			assert.Regexp(t, `^\{"errcode":\d+,"errmsg":"[^"]+, rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}"\}$`, response.body)
 		})
+	}
+}
+
+func TestErrcodesHaveWords(t *testing.T) {
+	s := newServer(t)
+	for _, errcode := range []int{
+		-1, 10003, 10005, 10016, 40001, 40002, 40003, 40013, 40014, 40029, 40030, 40032, 40097, 40125, 40163, 40164, 40243, 41001, 41002, 41003, 41004, 41008, 41009,
+		42001, 42002, 42003, 42007, 43001, 43002, 45009, 45011, 47001, 48001, 48004, 50001, 50002, 61004, 89503,
+	} {
+		s.FailNext(wechat.OpExchange, errcode, "")
+		body := visit(t, s, "", "/sns/oauth2/access_token").body
+		assert.Equal(t, errcode, errcodeOf(t, body))
+		assert.Regexp(t, `"errmsg":"[a-zA-Z_]+ [^"]+, rid: `, body)
 	}
 }
 
@@ -152,6 +166,10 @@ func TestAnswersByteForByte(t *testing.T) {
 	s.SignInAs(wechattest.Person{Name: "alice", Nickname: "小艾", AvatarURL: "http://thirdwx.qlogo.cn/mmopen/a/132"})
 	token := exchange(t, s, s.OfficialAccount, newCode(t, s, wechat.ScopeUserInfo))
 	of := "?access_token=" + token.AccessToken + "&openid=" + token.OpenID
+	long := regexp.MustCompile(`[\w-]{512}`)
+	first := visit(t, s, "", tokenPath(s.OfficialAccount.ID, s.OfficialAccount.Secret, newCode(t, s, wechat.ScopeUserInfo)))
+	assert.Equal(t, `{"access_token":"LONG","expires_in":7200,"refresh_token":"LONG","openid":"`+token.OpenID+`","scope":"snsapi_userinfo","unionid":"`+token.UnionID+`"}`,
+		long.ReplaceAllString(first.body, "LONG"))
 	for _, test := range []struct {
 		name, path, want string
 	}{

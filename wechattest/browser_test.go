@@ -48,13 +48,10 @@ func TestBrowserHeaders(t *testing.T) {
 			}
 
 			link := s.Endpoints().AuthorizeURL(s.OfficialAccount.ID, callback, wechat.ScopeBase, state)
-			browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-			status, body := get(t, browser, link)
-			if test.signsIn {
-				assert.Equal(t, http.StatusFound, status)
-				return
-			}
-			assert.Contains(t, body, notWeChat)
+			p, err := s.Visitor(test.kind, wechattest.Habits{}).GetUntil(t.Context(), link, callback)
+			require.NoError(t, err)
+			assert.Equal(t, test.signsIn, p.Next != nil)
+			assert.Equal(t, !test.signsIn, strings.Contains(p.Body, notWeChat))
 		})
 	}
 }

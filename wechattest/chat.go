@@ -44,6 +44,7 @@ type Chat struct {
 	key       []byte
 	keyError  error
 	network   http.RoundTripper
+	server    *Server
 }
 
 // Chat returns the chat of an account. serverURL is the address that the console
@@ -52,7 +53,7 @@ func (s *Server) Chat(serverURL string, settings ChatSettings) *Chat {
 	if settings.AppID == "" {
 		settings.AppID = s.OfficialAccount.ID
 	}
-	c := &Chat{serverURL: serverURL, settings: settings, network: s.browsers}
+	c := &Chat{serverURL: serverURL, settings: settings, network: s.browsers, server: s}
 	c.key, c.keyError = base64.StdEncoding.DecodeString(settings.EncodingAESKey + "=")
 	if len(settings.EncodingAESKey) != 43 || c.keyError != nil {
 		c.keyError = errors.New("wechattest: ChatSettings.EncodingAESKey is not 43 characters of base64")
@@ -72,8 +73,11 @@ const (
 var ErrChatFailed = errors.New("the server of the chat has no good answer")
 
 // Check does what the console does when 服务器配置 is saved: it sends an echostr,
-// which has to come back within 5 seconds.
+// which has to come back within 5 seconds. It refuses a wrong EncodingAESKey.
 func (c *Chat) Check(ctx context.Context) error {
+	if c.keyError != nil {
+		return c.keyError
+	}
 	timestamp, nonce := now(), randomHex(5)
 	echo := strconv.FormatUint(randomNumber(), 10)
 	query := url.Values{"signature": {sign(c.settings.Token, timestamp, nonce)}, "timestamp": {timestamp}, "nonce": {nonce}, "echostr": {echo}}
@@ -88,18 +92,38 @@ func (c *Chat) Check(ctx context.Context) error {
 }
 
 // Text sends what a person types into the chat, and returns the text that the
-// server replies, or "" for none.
+// server replies, or "" for none. The account then knows the person's openid,
+// follower or not.
 func (c *Chat) Text(ctx context.Context, from Person, text string) (reply string, err error) {
+	c.meet(from, "")
 	return c.send(ctx, c.text(from, text, time.Now()))
 }
 
 // Event sends what a person does: event is WeChat's name, such as "subscribe",
-// "SCAN" or "CLICK", and key its EventKey. Events have no MsgId.
+// "SCAN" or "CLICK", and key its EventKey. Events have no MsgId. In the chat of
+// the server's official account, "subscribe" is [Server.Follow] and "unsubscribe"
+// is [Server.Unfollow], too.
 func (c *Chat) Event(ctx context.Context, from Person, event, key string) (reply string, err error) {
+	c.meet(from, event)
 	return c.send(ctx, chatMessage{
 		ToUser: cdata(c.name()), FromUser: cdata(OpenID(c.settings.AppID, from)), Time: time.Now().Unix(),
 		Type: cdata("event"), Event: &cdataElement{event}, EventKey: &cdataElement{key},
 	})
+}
+
+// meet makes the official account know who writes in its chat.
+func (c *Chat) meet(p Person, event string) {
+	switch {
+	case c.settings.AppID != c.server.OfficialAccount.ID:
+	case event == "subscribe":
+		c.server.Follow(p)
+	case event == "unsubscribe":
+		c.server.Unfollow(p)
+	default:
+		c.server.mu.Lock()
+		defer c.server.mu.Unlock()
+		c.server.openIDs[OpenID(c.settings.AppID, p)] = true
+	}
 }
 
 // Forgery is what somebody sends who is not WeChat.

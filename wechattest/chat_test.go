@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -83,6 +84,41 @@ func TestChat(t *testing.T) {
 		assert.WithinDuration(t, time.Now(), m.Time, 5*time.Second)
 		assert.Equal(t, want.Type == "text", m.ID != "", "events have no MsgId")
 		assert.Equal(t, [4]string{want.Type, want.Content, want.Event, want.EventKey}, [4]string{m.Type, m.Content, m.Event, m.EventKey})
+	}
+}
+
+func TestTheAccountKnowsWhoChats(t *testing.T) {
+	s := newServer(t)
+	alice := wechattest.Person{Name: "alice"}
+	about := func() string {
+		body := visit(t, s, "", userPath(s, accountTokenOf(t, s), alice)).body
+		return regexp.MustCompile(`"(errcode|subscribe)":\d+`).FindString(body)
+	}
+	settings := chatSettings()
+	chat := func() *wechattest.Chat {
+		c := s.Chat("https://shop.example.com/", settings)
+		c.Transport = over{http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+		return c
+	}
+	_, err := chat().Event(t.Context(), alice, "subscribe", "")
+	require.NoError(t, err)
+	assert.Equal(t, `"errcode":40003`, about(), "another account's chat")
+	settings.AppID = ""
+	for _, step := range []struct {
+		event, want string // no event: a text
+	}{
+		{"", `"subscribe":0`},
+		{"subscribe", `"subscribe":1`},
+		{"CLICK", `"subscribe":1`},
+		{"unsubscribe", `"subscribe":0`},
+	} {
+		send := func() (string, error) { return chat().Event(t.Context(), alice, step.event, "") }
+		if step.event == "" {
+			send = func() (string, error) { return chat().Text(t.Context(), alice, "hello") }
+		}
+		_, err := send()
+		require.NoError(t, err)
+		assert.Equal(t, step.want, about(), step.event)
 	}
 }
 
@@ -231,6 +267,7 @@ func TestChatSettings(t *testing.T) {
 	settings.EncodingAESKey = "short"
 	_, err := s.Chat("https://shop.example.com/", settings).Text(t.Context(), wechattest.Person{}, "x")
 	assert.ErrorContains(t, err, "EncodingAESKey")
+	assert.ErrorContains(t, s.Chat("https://shop.example.com/", settings).Check(t.Context()), "EncodingAESKey")
 	wrong := chatWith(s, http.NotFoundHandler())
 	assert.ErrorIs(t, wrong.Check(t.Context()), wechattest.ErrChatFailed)
 	echoes := chatWith(s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

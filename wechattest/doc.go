@@ -13,9 +13,10 @@
 // documents and people's trouble reports tell: the order and the encoding of the
 // parameters, the callback's host, the kind of account ([Server.AccountIs]), the
 // browser, codes that work once. It refuses as WeChat does: with a page that
-// names a number and leads nowhere, or with HTTP status 200 and an errcode. Where
-// reports disagree it does what is more common, and a [Quirk] chooses the other.
-// Where all are silent it takes the harder way.
+// names a number and leads nowhere (an error of [Server.Browser], a page for
+// [Server.Visitor]), or with HTTP status 200 and an errcode. Where reports disagree
+// it does what is more common, and a [Quirk] chooses the other. Where all are
+// silent it takes the harder way.
 //
 // It differs from WeChat in that it counts calls only when told to
 // ([Server.LimitPerMinute], [Server.LimitPerDay]; stable_token has its own limits

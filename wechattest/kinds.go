@@ -1,6 +1,7 @@
 package wechattest
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"slices"
@@ -44,13 +45,14 @@ func (s *Server) AccountIs(kind AccountKind) {
 	s.kind = kind
 }
 
-// mayAuthorize says why the official account may not sign p in, or nil.
-func (s *Server) mayAuthorize(p Person) *message {
-	if !s.kind.hasWebAuthorization() {
-		return numbered(10005)
-	}
+func (s *Server) follows(p Person) bool {
 	_, follows := s.followers[OpenID(s.OfficialAccount.ID, p)]
-	if s.kind == TestAccount && !follows {
+	return follows
+}
+
+// mayUse says why an app does not sign p in, or nil.
+func (s *Server) mayUse(appID string, p Person) *message {
+	if appID == s.OfficialAccount.ID && s.kind == TestAccount && !s.follows(p) {
 		return numbered(10006)
 	}
 	return nil
@@ -97,7 +99,18 @@ type host struct {
 // test accounts (测试号) accept http, IP addresses and ports as well: a host with
 // a port, an IP address or localhost is taken for a test account's, so that
 // tests can run on a loopback address. Of these there may be any number.
-func (s *Server) Register(host string) { s.register(host, false) }
+//
+// It panics on what is no host, such as an address with a scheme or a path.
+func (s *Server) Register(host string) { s.register(mustBeHost(host), false) }
+
+// mustBeHost returns a host as addresses have it.
+func mustBeHost(name string) string {
+	u, err := url.Parse("//" + name)
+	if err != nil || u.Host != name || u.Hostname() == "" {
+		panic(fmt.Sprintf("wechattest: not a host, such as shop.example.com or 127.0.0.1:8080: %q", name))
+	}
+	return strings.ToLower(name)
+}
 
 // MaxHosts sets how many hosts an app of the server holds, from the next
 // [Server.Register] on. Below 1 means any number. It panics if the app is not one

@@ -45,8 +45,31 @@ func TestAccountKinds(t *testing.T) {
 			assert.Equal(t, 0, errcodeOf(t, visit(t, s, "", ticketPath(token)).body), "every kind has tickets")
 			qr := s.Endpoints().QRConnectURL(s.Website.ID, callback, state, "")
 			assert.Equal(t, sentBack, outcomeOf(visit(t, s, chromium, qr)), "the website app is another account")
+			assert.Equal(t, "10003", outcomeOf(visit(t, s, chromium, strings.Replace(qr, "https", "http", 1))), "with rules of its own")
 		})
 	}
+}
+
+func TestWhoFollowsATestAccountIsAskedLast(t *testing.T) {
+	alice, bob := wechattest.Person{Name: "alice"}, wechattest.Person{Name: "bob"}
+	s := newServer(t)
+	s.AccountIs(wechattest.TestAccount)
+	s.Follow(bob)
+	s.Ask(wechattest.AskAlways)
+	for _, choose := range []string{"person=alice", "action=snapshot"} {
+		id, _ := ask(t, s, wechat.ScopeUserInfo)
+		assert.Equal(t, "10006", outcomeOf(submit(t, s, "/connect/confirm", id, choose)), "alice was asked, and does not follow")
+	}
+	id, _ := ask(t, s, wechat.ScopeUserInfo)
+	assert.Equal(t, "bob", whoCame(t, s, submit(t, s, "/connect/confirm", id, "person=bob").location))
+
+	s.Ask(wechattest.AskNever)
+	s.Deny(wechattest.DenyAuthdeny)
+	s.Snapshots(wechattest.SnapshotFlagged)
+	link := s.Endpoints().AuthorizeURL(s.OfficialAccount.ID, callback, wechat.ScopeUserInfo, state)
+	assert.Equal(t, "10006", outcomeOf(visit(t, s, weChat, link)), "before a question and before a snapshot")
+	s.Follow(alice)
+	assert.Equal(t, sentBack, outcomeOf(visit(t, s, weChat, link)))
 }
 
 func TestAccountThatIsBoundNowhere(t *testing.T) {
@@ -98,6 +121,14 @@ func TestHowManyHostsAnAppHolds(t *testing.T) {
 			official, website := outcomes(host)
 			assert.Equal(t, want, [2]string{official, website}, "%s, after %s", host, step.register)
 		}
+	}
+
+	s.Register("C.Example.com")
+	official, _ := outcomes("c.example.com")
+	assert.Equal(t, sentBack, official, "a host has no case")
+	for _, wrong := range []string{"", "https://shop.example.com", "shop.example.com/", "me@shop.example.com", ":8080", "shop.example.com?", "a b"} {
+		assert.Panics(t, func() { s.Register(wrong) }, wrong)
+		assert.Panics(t, func() { s.RegisterJS(wrong) }, wrong)
 	}
 
 	s.MaxHosts(s.Website.ID, 0)

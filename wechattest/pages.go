@@ -56,8 +56,10 @@ func (s *Server) authorize(r *http.Request) http.HandlerFunc {
 	switch {
 	case v.scope == wechat.ScopeBase:
 		return s.sendBack(http.StatusFound, s.allow(v, v.who))
-	case snapshot != SnapshotNone:
+	case snapshot != SnapshotNone && s.mayUse(v.appID, v.who) == nil:
 		return s.sendBack(http.StatusFound, s.callback(v, s.newCode(v, v.who, snapshot)))
+	case s.quirks[FollowersFromMenu] && s.follows(v.who):
+		return s.sendBack(http.StatusFound, s.allow(v, v.who))
 	case s.asking == AskAlways:
 		return s.askLater(v)
 	}
@@ -123,8 +125,8 @@ func (s *Server) readAuthorize(r *http.Request) (*visit, map[string]string, *mes
 	case len(v.state) > 128 || !isAlphanumeric(v.state):
 		return nil, nil, &message{ZH: "state 参数错误", EN: "The state is not 1 to 128 letters and digits"}
 	}
-	if problem := s.mayAuthorize(v.who); problem != nil {
-		return nil, nil, problem
+	if !s.kind.hasWebAuthorization() {
+		return nil, nil, numbered(10005)
 	}
 	return v, extra, s.readRedirectURI(v, q)
 }
@@ -226,8 +228,9 @@ func isEncoded(raw string) bool {
 
 // way is where a visitor goes when WeChat has done its part.
 type way struct {
-	location string // empty: nowhere
-	before   string // of a double callback, where the first request goes
+	location string   // empty: nowhere
+	before   string   // of a double callback, where the first request goes
+	problem  *message // why nowhere; nil: the visitor refused
 }
 
 // callback returns the way back with a code; an empty one is left out.
@@ -251,6 +254,9 @@ func (s *Server) callback(v *visit, code string) way {
 // Fast login appends them to all of redirect_uri, where nobody finds them.
 func (s *Server) callbackURL(v *visit, code string) string {
 	parameters := "state=" + v.state
+	if s.quirks[AppendedState] {
+		parameters += "mx"
+	}
 	if code != "" {
 		parameters = "code=" + code + "&" + parameters
 	}
@@ -287,13 +293,16 @@ func withoutOpenID(address string) string {
 }
 
 func (s *Server) answerAtOnce(v *visit) way {
-	if s.denial != DenyNone {
+	if s.denial != DenyNone && s.mayUse(v.appID, v.who) == nil {
 		return s.refuse(v)
 	}
 	return s.allow(v, v.who)
 }
 
 func (s *Server) allow(v *visit, p Person) way {
+	if problem := s.mayUse(v.appID, p); problem != nil {
+		return way{problem: problem}
+	}
 	return s.callback(v, s.newCode(v, p, SnapshotNone))
 }
 
@@ -321,7 +330,7 @@ func (s *Server) askLater(v *visit) http.HandlerFunc {
 		// to the address.
 		choice.PostTo += "#wechat_redirect"
 	}
-	return s.page("ask.html", choice)
+	return s.endPage("ask.html", "it asks who signs in", choice)
 }
 
 // choice is what pages/ask.html shows.
@@ -377,7 +386,7 @@ func (s *Server) showScanOf(id string) http.HandlerFunc {
 	choice := s.newChoice(v)
 	choice.PostTo = "/connect/scan"
 	choice.Frame = false
-	return s.page("ask.html", choice)
+	return s.endPage("ask.html", "it asks who signs in", choice)
 }
 
 // scan takes what was chosen on the phone.
@@ -407,7 +416,9 @@ func (s *Server) choose(r *http.Request) *visit {
 	case action == "refuse":
 		v.back = s.refuse(v)
 	case action == "snapshot" && v.scope == wechat.ScopeUserInfo:
-		v.back = s.callback(v, s.newCode(v, v.who, SnapshotFlagged))
+		if v.back.problem = s.mayUse(v.appID, v.who); v.back.problem == nil {
+			v.back = s.callback(v, s.newCode(v, v.who, SnapshotFlagged))
+		}
 	case action == "" && i >= 0:
 		v.back = s.allow(v, people[i])
 	case action == "somebody" && anybody != "" && len(anybody) <= maxName:
@@ -474,6 +485,9 @@ const againHeader = "Wechattest-Before"
 
 // sendBack leads back, or says that there is no way on.
 func (s *Server) sendBack(status int, back way) http.HandlerFunc {
+	if back.problem != nil {
+		return s.message(back.problem)
+	}
 	if back.location == "" {
 		return s.message(&message{ZH: "你已取消登录", EN: "You have refused. WeChat sends nobody back"})
 	}
@@ -531,7 +545,25 @@ func numbered(code int) *message {
 	return m
 }
 
-func (s *Server) message(m *message) http.HandlerFunc { return s.page("message.html", m) }
+func (s *Server) message(m *message) http.HandlerFunc {
+	says := m.EN
+	if m.Code != 0 || says == "" {
+		says = strings.TrimSpace(fmt.Sprint(m.Code, " ", m.EN))
+	}
+	return s.endPage("message.html", says, m)
+}
+
+// endHeader tells a browser of this package that a page leads nowhere by itself,
+// and what it says.
+const endHeader = "Wechattest-End"
+
+func (s *Server) endPage(name, says string, data any) http.HandlerFunc {
+	show := s.page(name, data)
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(endHeader, says)
+		show(w, r)
+	}
+}
 
 // page renders a page of the fake.
 func (s *Server) page(name string, data any) http.HandlerFunc {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -411,6 +412,49 @@ func TestFailNextOnAPage(t *testing.T) {
 	assert.Equal(t, "10009", outcomeOf(response))
 	assert.Contains(t, response.body, "慢一点")
 	assert.Equal(t, sentBack, outcomeOf(visit(t, s, weChat, link)))
+}
+
+func TestNumbersThatWeChatShows(t *testing.T) {
+	s := newServer(t)
+	pages := map[string]string{
+		wechattest.OpAuthorize: s.Endpoints().AuthorizeURL(s.OfficialAccount.ID, callback, wechat.ScopeBase, state),
+		wechattest.OpQRConnect: s.Endpoints().QRConnectURL(s.Website.ID, callback, state, ""),
+	}
+	for number, words := range map[int]string{
+		10003: "redirect_uri 域名与后台配置不一致",
+		10004: "此公众号被封禁",
+		10005: "Scope 参数错误或没有 Scope 权限",
+		10006: "必须关注此测试号",
+		10009: "操作太频繁了，请稍后重试",
+		10010: "scope 不能为空",
+		10011: "redirect_uri 不能为空",
+		10012: "appid 不能为空",
+		10013: "state 不能为空",
+		10015: "公众号未授权第三方平台",
+		10016: "不支持微信开放平台的 AppID，请使用公众号 AppID",
+	} {
+		for op, address := range pages {
+			s.FailNext(op, number, "")
+			response := visit(t, s, weChat, address)
+			assert.Equal(t, strconv.Itoa(number), outcomeOf(response), op)
+			assert.Contains(t, response.body, "<h1>"+words+"<", op)
+		}
+	}
+}
+
+func TestTooLongForms(t *testing.T) {
+	s := newServer(t)
+	s.Ask(wechattest.AskAlways)
+	id, _ := ask(t, s, wechat.ScopeLogin)
+	for _, path := range []string{"/connect/confirm", "/connect/scan"} {
+		response := submit(t, s, path, id, "person=alice&x="+strings.Repeat("x", 1<<16))
+		assert.Equal(t, http.StatusRequestEntityTooLarge, response.status, path)
+	}
+	for _, path := range []string{"/sns/oauth2/access_token", "/cgi-bin/stable_token", "/cgi-bin/user/info/batchget"} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(strings.Repeat(" ", 1<<16+1)))
+		assert.Equal(t, http.StatusRequestEntityTooLarge, serve(t, s, r).status, path)
+	}
+	assert.Equal(t, "alice", whoCame(t, s, submit(t, s, "/connect/confirm", id, "person=alice").location))
 }
 
 type response struct {

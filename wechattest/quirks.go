@@ -35,6 +35,16 @@ const (
 	// BareNonFollowers leaves the openid out of what user/info says about people
 	// who do not follow. Otherwise it is there.
 	BareNonFollowers
+	// WrongSecretIs40001 refuses a wrong secret with 40001, on the calls for a
+	// visitor's and for the account's token. Otherwise it is 40125.
+	WrongSecretIs40001
+	// FollowersFromMenu has followers come from the account's chat or menu, where
+	// snsapi_userinfo does not ask them, so that they cannot refuse either.
+	// Otherwise they come from anywhere, and are asked as all others are.
+	FollowersFromMenu
+	// AppendedState appends text to the state on the way back, as Maxthon (傲游)
+	// did. Otherwise it comes back as it was sent.
+	AppendedState
 )
 
 // Behave makes the server have these quirks from now on, and no others.
@@ -42,6 +52,7 @@ func (s *Server) Behave(quirks ...Quirk) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.quirks)
+	s.baseCodes = 0
 	for _, quirk := range quirks {
 		s.quirks[quirk] = true
 	}

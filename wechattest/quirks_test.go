@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -71,6 +72,7 @@ func TestAnswersThatDiffer(t *testing.T) {
 	s := newServer(t)
 	token := func(scope wechat.Scope) wechat.Token { return exchange(t, s, s.OfficialAccount, newCode(t, s, scope)) }
 
+	assert.Empty(t, token(wechat.ScopeBase).UnionID)
 	s.Behave(wechattest.BaseUnionID)
 	assert.NotEmpty(t, token(wechat.ScopeBase).UnionID)
 	assert.Empty(t, token(wechat.ScopeBase).UnionID)
@@ -91,6 +93,51 @@ func TestAnswersThatDiffer(t *testing.T) {
 	}
 	s.Grant("")
 	assert.Equal(t, wechat.ScopeUserInfo, token(wechat.ScopeUserInfo).Scope)
+}
+
+func TestQuirksOnTheWayBack(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		quirk   wechattest.Quirk
+		follows bool
+		scope   wechat.Scope
+		want    string // the query of the callback, or the page's headline
+	}{
+		{"whoever is asked may refuse", 0, true, wechat.ScopeUserInfo, "code=authdeny&state=" + state},
+		{"a follower who comes from the menu is not asked", wechattest.FollowersFromMenu, true, wechat.ScopeUserInfo, "code=CODE&state=" + state},
+		{"others are", wechattest.FollowersFromMenu, false, wechat.ScopeUserInfo, "code=authdeny&state=" + state},
+		{"so is who scans a QR code", wechattest.FollowersFromMenu, true, wechat.ScopeLogin, "code=authdeny&state=" + state},
+		{"a browser that appends to the state", wechattest.AppendedState, false, wechat.ScopeBase, "code=CODE&state=" + state + "mx"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newServer(t)
+			s.Behave(test.quirk)
+			s.Deny(wechattest.DenyAuthdeny)
+			if test.follows {
+				s.Follow(wechattest.Person{Name: "alice"})
+			}
+			link := s.Endpoints().AuthorizeURL(s.OfficialAccount.ID, callback, test.scope, state)
+			if test.scope == wechat.ScopeLogin {
+				link = s.Endpoints().QRConnectURL(s.Website.ID, callback, state, "")
+			}
+			location := visit(t, s, weChat, link).location
+			assert.Equal(t, callback+"?"+test.want, regexp.MustCompile(`[0-9A-Z]{32}`).ReplaceAllString(location, "CODE"))
+		})
+	}
+}
+
+func TestWrongSecrets(t *testing.T) {
+	s := newServer(t)
+	for _, test := range []struct {
+		quirk wechattest.Quirk
+		want  int
+	}{{0, 40125}, {wechattest.WrongSecretIs40001, 40001}} {
+		s.Behave(test.quirk)
+		wrong := strings.Replace(stableBody(s), s.OfficialAccount.Secret, "wrong", 1)
+		assert.Equal(t, test.want, errcodeOf(t, visit(t, s, "", tokenPath(s.Website.ID, "wrong", "x")).body))
+		assert.Equal(t, test.want, errcodeOf(t, post(t, s, "/cgi-bin/stable_token", wrong)))
+		assert.Equal(t, test.want, errcodeOf(t, visit(t, s, "", "/cgi-bin/token?grant_type=client_credential&appid="+s.OfficialAccount.ID+"&secret=wrong").body))
+	}
 }
 
 func TestForcedSnapshot(t *testing.T) {
@@ -126,6 +173,24 @@ func TestLimits(t *testing.T) {
 	assert.Panics(t, func() { s.LimitPerDay("callback", 1) })
 }
 
+func TestLimitsOfStableToken(t *testing.T) {
+	s := newServer(t)
+	synctest.Test(t, func(t *testing.T) {
+		ask := func() int { return errcodeOf(t, post(t, s, "/cgi-bin/stable_token", "{}")) }
+		for range 10_000 {
+			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/cgi-bin/stable_token", nil))
+		}
+		assert.Equal(t, 45011, ask())
+		<-time.After(time.Minute)
+		assert.Equal(t, 41002, ask())
+		s.LimitPerMinute(wechattest.OpStableToken, 0)
+		for range 10_001 {
+			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/cgi-bin/stable_token", nil))
+		}
+		assert.Equal(t, 41002, ask())
+	})
+}
+
 func TestDrip(t *testing.T) {
 	s := newServer(t) // outside of the bubble, as it listens
 	synctest.Test(t, func(t *testing.T) {
@@ -146,4 +211,14 @@ func TestDrip(t *testing.T) {
 		visit(t, s, "", "/sns/auth")
 		assert.Zero(t, time.Since(begin))
 	})
+
+	s.Drip(wechat.OpCheckToken, time.Nanosecond)
+	s.AnswerNext(wechat.OpCheckToken, func(w http.ResponseWriter, _ *http.Request) {
+		connection, _, err := http.NewResponseController(w).Hijack()
+		if assert.NoError(t, err, "a scripted answer may end the connection") {
+			_ = connection.Close()
+		}
+	})
+	_, err := client(s).CheckToken(t.Context(), "x", "x")
+	assert.Error(t, err)
 }

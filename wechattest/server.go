@@ -42,7 +42,7 @@ type Server struct {
 	// [Server.Endpoints] has the address for calls, too.
 	URL string
 	// OfficialAccount and Website are a made-up app of each kind, bound to one
-	// Open Platform account. No two servers share one.
+	// Open Platform account. No two servers share one. They are not to be changed.
 	OfficialAccount, Website wechatgate.App
 
 	apiURL     string
@@ -126,8 +126,8 @@ func NewServer() *Server {
 	s.pages.Handle("/connect/oauth2/authorize", s.operation(OpAuthorize, s.authorize))
 	s.pages.Handle("/connect/qrconnect", s.operation(OpQRConnect, s.qrConnect))
 	s.pages.HandleFunc("GET /connect/scan", s.showScan)
-	s.pages.HandleFunc("POST /connect/scan", s.scan)
-	s.pages.HandleFunc("POST /connect/confirm", s.confirm)
+	s.pages.Handle("POST /connect/scan", withBody(http.HandlerFunc(s.scan)))
+	s.pages.Handle("POST /connect/confirm", withBody(http.HandlerFunc(s.confirm)))
 	s.pages.HandleFunc("GET /connect/wait", s.wait)
 	s.pages.HandleFunc("GET /mmopen/{name}/132", avatar)
 
@@ -340,9 +340,12 @@ func (s *Server) FailNext(op string, errcode int, msg string) {
 
 // AnswerNext lets handler answer the next request for an operation, in line
 // with [Server.FailNext]: what it writes may be anything. The request's query
-// holds secrets, codes and tokens.
+// holds secrets, codes and tokens. It panics without a handler.
 func (s *Server) AnswerNext(op string, handler http.HandlerFunc) {
 	mustKnow(op)
+	if handler == nil {
+		panic("wechattest: AnswerNext needs a handler")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.scripted[op] = append(s.scripted[op], handler)
@@ -351,7 +354,8 @@ func (s *Server) AnswerNext(op string, handler http.HandlerFunc) {
 // Delay makes every answer to an operation come late by d; 0 ends it. What the
 // request asks for happens at once: a code is spent although the caller may not
 // wait for the answer. The wait ends early, without an answer, when the request's
-// context or the server ends.
+// context ends, which [Server.Close] sees to unless the request was handed to
+// [Server.ServeHTTP].
 func (s *Server) Delay(op string, d time.Duration) {
 	mustKnow(op)
 	s.mu.Lock()
@@ -447,6 +451,9 @@ func (w drippingWriter) Write(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
+
+// Unwrap is for [http.ResponseController]: a handler of AnswerNext may hijack.
+func (w drippingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (s *Server) decide(op string, r *http.Request, decide func(*http.Request) http.HandlerFunc) (answer http.HandlerFunc, delay, drip time.Duration) {
 	s.mu.Lock()

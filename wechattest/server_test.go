@@ -43,9 +43,9 @@ func TestPagesAndCallsAreApart(t *testing.T) {
 		name, url string
 		want      int
 	}{
-		{"a page where visitors go", s.Endpoints().Open + "/connect/qrconnect", http.StatusOK},
+		{"a page where visitors go", s.Endpoints().Open + "/mmopen/alice/132", http.StatusOK},
 		{"a call where servers go", s.Endpoints().API + "/sns/auth", http.StatusOK},
-		{"a page where servers go", s.Endpoints().API + "/connect/qrconnect", http.StatusNotFound},
+		{"a page where servers go", s.Endpoints().API + "/mmopen/alice/132", http.StatusNotFound},
 		{"a call where visitors go", s.Endpoints().Open + "/sns/auth", http.StatusNotFound},
 		{"an address that WeChat does not have", s.Endpoints().API + "/sns/oauth2/token", http.StatusNotFound},
 	} {
@@ -123,7 +123,8 @@ func TestScriptedAnswers(t *testing.T) {
 func TestUnknownOperationsPanic(t *testing.T) {
 	s := newServer(t)
 	assert.Panics(t, func() { s.FailNext("access-token", -1, "") })
-	assert.Panics(t, func() { s.AnswerNext("", nil) })
+	assert.Panics(t, func() { s.AnswerNext("", http.NotFound) })
+	assert.Panics(t, func() { s.AnswerNext(wechat.OpExchange, nil) }, "no handler")
 	assert.Panics(t, func() { s.Delay("callback", time.Second) })
 }
 

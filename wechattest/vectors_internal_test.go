@@ -3,7 +3,9 @@ package wechattest
 import (
 	"encoding/base64"
 	"encoding/json"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,6 +20,49 @@ func TestJSSignature(t *testing.T) {
 	} {
 		assert.Equal(t, want, jsSignature(ticket, nonce, timestamp, page))
 		assert.Equal(t, want, jsSignature(ticket, nonce, timestamp, page+"#top"))
+	}
+}
+
+// From WeChat's document on stable_token. Half a million calls are too many for a
+// test from outside.
+func TestDayLimitOfStableToken(t *testing.T) {
+	s := NewServer()
+	t.Cleanup(s.Close)
+	assert.Equal(t, &limit{calls: 500_000, errcode: 45009}, s.limits[limitKey{OpStableToken, 24 * time.Hour}])
+}
+
+// What a good server never sends, so that it takes the chat's own encryption.
+func TestRepliesThatAreWellEncrypted(t *testing.T) {
+	s := NewServer()
+	t.Cleanup(s.Close)
+	chat := s.Chat("https://shop.example.com/", ChatSettings{AppID: "wx0", Token: "token", EncodingAESKey: strings.Repeat("A", 43)})
+	message := chatMessage{ToUser: cdata("gh_0"), FromUser: cdata("oAlice")}
+	text := func(content string) string {
+		return "<xml><ToUserName>oAlice</ToUserName><FromUserName>gh_0</FromUserName><CreateTime>1</CreateTime><MsgType>text</MsgType><Content>" + content + "</Content></xml>"
+	}
+	for _, test := range []struct {
+		name, appID, reply, problem string
+	}{
+		{"a text", "wx0", text("你好"), ""},
+		{"of 2,048 bytes", "wx0", text(strings.Repeat("x", 2048)), ""},
+		{"of 2,049", "wx0", text(strings.Repeat("x", 2049)), "more than 2,048 bytes"},
+		{"without words", "wx0", text(""), "has no words"},
+		{"a picture", "wx0", strings.Replace(text("x"), ">text<", ">image<", 1), "is no text"},
+		{"without a time", "wx0", strings.Replace(text("x"), "<CreateTime>1</CreateTime>", "", 1), "holds no message"},
+		{"no XML", "wx0", "success", "holds no message"},
+		{"from another account", "wx0", strings.Replace(text("x"), "gh_0", "gh_1", 1), "for somebody else"},
+		{"for another app", "wx1", text("x"), "this account's key and AppID"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			sealed := encrypt(chat.key, randomBytes(16), test.reply, test.appID)
+			body := "<xml><Encrypt>" + sealed + "</Encrypt><MsgSignature>" + sign("token", "1", "n", sealed) + "</MsgSignature><TimeStamp>1</TimeStamp><Nonce>n</Nonce></xml>"
+			_, err := chat.readReply(body, message)
+			if test.problem == "" {
+				assert.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, test.problem)
+		})
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/wechatgate/wechatgate"
 )
 
-// Wait is a page of a gate at which nothing goes on by itself without a script,
-// or without a person.
+// Wait is a page, of a gate if not said otherwise, at which nothing goes on by
+// itself without a script, or without a person.
 type Wait string
 
 const (
@@ -26,11 +26,16 @@ const (
 	WaitReload   Wait = "reload"   // leads on by itself in a browser: the callback comes again
 	WaitFragment Wait = "fragment" // its script takes the address's fragment along
 	WaitConsent  Wait = "consent"  // asks for the nickname: somebody has to press the button
+	// WaitWeChat is a page of WeChat's own at which the way ends: it refuses, it
+	// says that the person has refused, or it asks (see Server.Ask).
+	WaitWeChat Wait = "wechat"
 )
 
-// ErrWaits is in the error of a [Server.Browser] that came to a page of a gate
-// that waits.
-var ErrWaits = errors.New("a page of the gate waits for somebody to press its button; Server.Visitor can")
+// What is in the error of a [Server.Browser] that came to a page that waits.
+var (
+	ErrWaits  = errors.New("a page of the gate waits for somebody to press its button; Server.Visitor can")
+	ErrWeChat = errors.New("WeChat does not lead on from there; Server.Visitor reads its page")
+)
 
 // Habits is how a browser, or the person at it, differs from others. The zero
 // value is as usual.
@@ -38,14 +43,15 @@ type Habits struct {
 	Person    *Person // uses it; nil: the one of Server.SignInAs
 	UserAgent string  // empty: that of its kind
 	Presses   []Wait  // pages of the gate whose button Visitor.Client presses
-	Reads     []Wait  // pages of the gate that Visitor.Client returns as they are
+	Reads     []Wait  // pages that Visitor.Client returns as they are
 	NoCookies bool    // cookies are off
 	HoldsLax  bool    // as some WebViews: no Lax cookies after a redirect from elsewhere
 }
 
 // Visitor is a person at a browser. Get and the others lead on where a browser
 // does by itself, which is at [WaitReload] and [WaitFragment], and stop where a
-// person has to press a button. A Visitor may be used by many goroutines at once.
+// person has to press a button. Their errors hold no query, and so no code. A
+// Visitor may be used by many goroutines at once.
 type Visitor struct {
 	// Client is a browser as [Server.Browser] returns it, with the same cookies.
 	Client *http.Client
@@ -103,9 +109,11 @@ func (v *Visitor) PostForm(ctx context.Context, address string, form url.Values)
 
 // Press follows a link or submits a form of a page. name is the link's or
 // button's id, class or words; empty stands for the page's button. A form is
-// submitted with its hidden fields, and with more in place of what is typed.
+// submitted with its hidden fields, and with more in place of what is typed: in
+// the query if its method is GET.
 func (v *Visitor) Press(ctx context.Context, p *Page, name string, more url.Values) (*Page, error) {
 	method, address, form, err := findButton(p.Body, name)
+	isForm := form != nil
 	if err != nil {
 		return nil, err
 	}
@@ -114,9 +122,14 @@ func (v *Visitor) Press(ctx context.Context, p *Page, name string, more url.Valu
 		return nil, err
 	}
 	var body io.Reader
-	if method == http.MethodPost {
+	if isForm {
 		maps.Copy(form, more)
+	}
+	switch {
+	case method == http.MethodPost:
 		body = strings.NewReader(form.Encode())
+	case isForm:
+		target.RawQuery, target.Fragment, target.RawFragment = form.Encode(), "", ""
 	}
 	r, err := http.NewRequestWithContext(ctx, method, target.String(), body)
 	if err != nil {
@@ -155,7 +168,7 @@ func (v *Visitor) visit(r *http.Request, stop string) (*Page, error) {
 	for range maxPages {
 		response, err := v.pages.Do(r)
 		if err != nil {
-			return nil, err
+			return nil, withoutQuery(err)
 		}
 		body, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
@@ -175,8 +188,23 @@ func (v *Visitor) visit(r *http.Request, stop string) (*Page, error) {
 		}
 		r = next
 	}
-	return nil, fmt.Errorf("wechattest: a loop: %q", p.Trail)
+	return nil, fmt.Errorf("wechattest: a loop: %d addresses, the last one below %s", len(p.Trail), bare(r.URL))
 }
+
+// withoutQuery takes the query out of an error's address: a callback's holds a
+// code.
+func withoutQuery(err error) error {
+	var failed *url.Error
+	if !errors.As(err, &failed) {
+		return err
+	}
+	if u, parseErr := url.Parse(failed.URL); parseErr == nil {
+		failed.URL = bare(u)
+	}
+	return err
+}
+
+func bare(u *url.URL) string { return origin(u) + u.EscapedPath() }
 
 // nextRequest returns where the browser goes by itself, or nil.
 func nextRequest(r *http.Request, response *http.Response, p *Page) (*http.Request, error) {
@@ -188,7 +216,7 @@ func nextRequest(r *http.Request, response *http.Response, p *Page) (*http.Reque
 	if !isRedirect {
 		p.Shown++
 		p.Waits, location = waitsFor(response, p.Body)
-		if p.Waits == WaitNone || p.Waits == WaitConsent {
+		if location == "" || p.Waits == WaitConsent {
 			return nil, nil //nolint:nilnil // there is none
 		}
 	}
@@ -196,11 +224,15 @@ func nextRequest(r *http.Request, response *http.Response, p *Page) (*http.Reque
 	if err != nil {
 		return nil, err
 	}
-	method := http.MethodGet
-	if r.Method == http.MethodHead && isRedirect {
-		method = http.MethodHead
+	next := (&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}}).WithContext(r.Context())
+	switch keepsMethod := response.StatusCode == http.StatusTemporaryRedirect || response.StatusCode == http.StatusPermanentRedirect; {
+	case isRedirect && r.Method == http.MethodHead:
+		next.Method = http.MethodHead
+	case isRedirect && keepsMethod && r.GetBody != nil:
+		if err := repeat(next, r); err != nil {
+			return nil, err
+		}
 	}
-	next := (&http.Request{Method: method, URL: u, Header: http.Header{}}).WithContext(r.Context())
 	next.Response = response
 	response.Request = r
 	if !isRedirect {
@@ -211,9 +243,28 @@ func nextRequest(r *http.Request, response *http.Response, p *Page) (*http.Reque
 	return next, nil
 }
 
-// atPage decides what the browser does at a page of a gate that waits.
+// repeat makes next send what r sent.
+func repeat(next, r *http.Request) (err error) {
+	next.Method, next.ContentLength, next.GetBody = r.Method, r.ContentLength, r.GetBody
+	for _, name := range []string{"Content-Type", "Origin"} {
+		if has(r.Header, name) {
+			next.Header[name] = r.Header[name]
+		}
+	}
+	next.Body, err = r.GetBody()
+	return err
+}
+
+// atPage decides what the browser does at a page that waits.
 func (b *browser) atPage(response *http.Response) (*http.Response, error) {
-	if b.shows || !isGatePage(response) {
+	if b.shows {
+		return response, nil
+	}
+	if says := response.Header.Get(endHeader); says != "" && origin(response.Request.URL) == b.fakeURL && !slices.Contains(b.Reads, WaitWeChat) {
+		_ = response.Body.Close()
+		return nil, fmt.Errorf("wechattest: WeChat's page %s: %s: %w", response.Request.URL.Path, says, ErrWeChat)
+	}
+	if !isGatePage(response) {
 		return response, nil
 	}
 	body, err := io.ReadAll(response.Body)
@@ -229,9 +280,7 @@ func (b *browser) atPage(response *http.Response) (*http.Response, error) {
 	case slices.Contains(b.Presses, wait):
 		return ledOn(response, location), nil
 	}
-	u := *response.Request.URL
-	u.RawQuery, u.Fragment = "", "" // a callback's holds a code
-	return nil, fmt.Errorf("wechattest: %s at %s: %w", wait, u.String(), ErrWaits)
+	return nil, fmt.Errorf("wechattest: %s at %s: %w", wait, bare(response.Request.URL), ErrWaits)
 }
 
 // ledOn turns the answer into a redirect whose initiator is the page itself.
@@ -256,7 +305,10 @@ func isGatePage(response *http.Response) bool {
 
 // waitsFor says for what a page waits, and where it leads then.
 func waitsFor(response *http.Response, body string) (wait Wait, location string) {
-	if !isGatePage(response) {
+	switch {
+	case response.Header.Get(endHeader) != "":
+		return WaitWeChat, ""
+	case !isGatePage(response):
 		return WaitNone, ""
 	}
 	noscript := regexp.MustCompile(`(?s)<noscript>.*?</noscript>`)

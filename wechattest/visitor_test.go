@@ -266,6 +266,95 @@ func TestPress(t *testing.T) {
 	assert.Contains(t, p.URL.String(), "/wechat/callback", "dora's code came back")
 }
 
+func TestVisitorSendsForms(t *testing.T) {
+	s := newServer(t)
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/form":
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = io.WriteString(w, `<form action="/search?lost=1"><input type="hidden" name="in" value="orders"><button id="search">?</button></form>`+
+				`<form method="post" action="/temporary"><input type="hidden" name="a" value="1"><button id="keep">!</button></form>`+
+				`<form method="post" action="/other"><button id="lose">!</button></form><a id="link" href="/search?q=0">.</a>`)
+		case "/temporary":
+			http.Redirect(w, r, "/permanent", http.StatusTemporaryRedirect)
+		case "/permanent":
+			http.Redirect(w, r, "/end", http.StatusPermanentRedirect)
+		case "/other":
+			http.Redirect(w, r, "/end", http.StatusSeeOther)
+		default:
+			body, _ := io.ReadAll(r.Body)
+			_, _ = io.WriteString(w, r.Method+" "+r.RequestURI+" "+string(body)+" "+r.Header.Get("Content-Type"))
+		}
+	}))
+	t.Cleanup(site.Close)
+	for _, test := range []struct{ name, press, want string }{
+		{"a form without a method asks", "search", "GET /search?in=orders&q=tea  "},
+		{"one that posts is posted again", "keep", "POST /end a=1&q=tea application/x-www-form-urlencoded"},
+		{"unless a 303 says otherwise", "lose", "GET /end  "},
+		{"a link has no fields", "link", "GET /search?q=0  "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			visitor := s.Visitor(wechatgate.BrowserDesktop, wechattest.Habits{})
+			p, err := visitor.Get(t.Context(), site.URL+"/form")
+			require.NoError(t, err)
+			p, err = visitor.Press(t.Context(), p, test.press, url.Values{"q": {"tea"}})
+			require.NoError(t, err)
+			assert.Equal(t, test.want, p.Body)
+		})
+	}
+}
+
+func TestErrorsOfAVisitorHoldNoCode(t *testing.T) {
+	s := newServer(t)
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/loop" {
+			http.Redirect(w, r, r.RequestURI, http.StatusFound)
+			return
+		}
+		panic(http.ErrAbortHandler)
+	}))
+	t.Cleanup(site.Close)
+	s.Register(strings.TrimPrefix(site.URL, "http://"))
+	for _, path := range []string{"/loop", "/broken"} {
+		link := s.Endpoints().AuthorizeURL(s.OfficialAccount.ID, site.URL+path, wechat.ScopeBase, state)
+		_, err := s.Visitor(wechatgate.BrowserWeChat, wechattest.Habits{}).Get(t.Context(), link)
+		require.ErrorContains(t, err, site.URL+path)
+		assert.NotContains(t, err.Error(), "code=")
+		assert.NotContains(t, err.Error(), state)
+	}
+}
+
+func TestPagesOfWeChatEndTheWay(t *testing.T) {
+	s := newServer(t)
+	s.AccountIs(wechattest.TestAccount)
+	site := gatedSite(t, s, func(*wechatgate.Options) {})
+	for _, test := range []struct {
+		name string
+		kind wechatgate.Browser
+		set  func()
+		says string
+	}{
+		{"a number", wechatgate.BrowserWeChat, func() {}, "10006 Follow this test account first"},
+		{"a refusal", wechatgate.BrowserDesktop, func() { s.Deny(wechattest.DenyNoCallback) }, "You have refused"},
+		{"a question", wechatgate.BrowserDesktop, func() { s.Ask(wechattest.AskAlways) }, "it asks who signs in"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.set()
+			_, err := s.Browser(test.kind).Get(site.URL + "/orders")
+			require.ErrorIs(t, err, wechattest.ErrWeChat)
+			assert.ErrorContains(t, err, test.says)
+
+			status, body := get(t, s.Visitor(test.kind, wechattest.Habits{Reads: []wechattest.Wait{wechattest.WaitWeChat}}).Client, site.URL+"/orders")
+			assert.Equal(t, http.StatusOK, status)
+			assert.Contains(t, body, "模拟微信")
+			p, err := s.Visitor(test.kind, wechattest.Habits{}).Get(t.Context(), site.URL+"/orders")
+			require.NoError(t, err)
+			assert.Equal(t, wechattest.WaitWeChat, p.Waits)
+			assert.Contains(t, p.Body, "模拟微信")
+		})
+	}
+}
+
 func TestSecFetchSiteAlongTheWay(t *testing.T) {
 	s := newServer(t)
 	var seen []string
