@@ -29,14 +29,14 @@ import (
 // Sec-Fetch-Site or Origin, or that a page before it was on. A fragment stays
 // through redirects that have none.
 //
-// It runs no scripts and shows no frames. Where the way ends before the site's
-// own page, it returns an error, because the status there is not what a test wants
-// to know: [ErrWaits] on a page of a gate that waits for somebody or for a script
-// (see [Wait]); [ErrWeChat] on a page of WeChat's that refuses, or that asks (see
-// [Server.Ask]); [ErrNoWeChatRedirect] at an authorize address without
-// #wechat_redirect, which WeChat does not open. As with every [http.Client], such
-// an error names the address, and with it perhaps a code, which is the fake's.
-// [Server.Visitor] returns one that presses buttons and reads pages.
+// It runs no scripts and shows no frames. Where the way ends at a page of a gate
+// that waits for somebody or for a script (see [Wait]), it returns an error, which is
+// [ErrWaits], because the status of such a page is not what a test wants to know;
+// likewise [ErrNoWeChatRedirect] at an authorize address without #wechat_redirect,
+// which WeChat does not open. As with every [http.Client], such an error names the
+// address, and with it perhaps a code, which is the fake's. A page of WeChat's that
+// refuses or asks is returned as it is, with status 200 as WeChat has it: look at
+// where the answer came from. [Server.Visitor] returns one that presses buttons.
 func (s *Server) Browser(kind wechatgate.Browser) *http.Client {
 	return s.newBrowser(kind, Habits{}).client()
 }

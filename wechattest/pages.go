@@ -330,7 +330,7 @@ func (s *Server) askLater(v *visit) http.HandlerFunc {
 		// to the address.
 		choice.PostTo += "#wechat_redirect"
 	}
-	return s.endPage("ask.html", "it asks who signs in", choice)
+	return s.endPage("ask.html", choice)
 }
 
 // choice is what pages/ask.html shows.
@@ -386,7 +386,7 @@ func (s *Server) showScanOf(id string) http.HandlerFunc {
 	choice := s.newChoice(v)
 	choice.PostTo = "/connect/scan"
 	choice.Frame = false
-	return s.endPage("ask.html", "it asks who signs in", choice)
+	return s.endPage("ask.html", choice)
 }
 
 // scan takes what was chosen on the phone.
@@ -545,22 +545,15 @@ func numbered(code int) *message {
 	return m
 }
 
-func (s *Server) message(m *message) http.HandlerFunc {
-	says := m.EN
-	if m.Code != 0 || says == "" {
-		says = strings.TrimSpace(fmt.Sprint(m.Code, " ", m.EN))
-	}
-	return s.endPage("message.html", says, m)
-}
+func (s *Server) message(m *message) http.HandlerFunc { return s.endPage("message.html", m) }
 
-// endHeader tells a browser of this package that a page leads nowhere by itself,
-// and what it says.
+// endHeader tells a [Visitor] that a page of the fake leads nowhere by itself.
 const endHeader = "Wechattest-End"
 
-func (s *Server) endPage(name, says string, data any) http.HandlerFunc {
+func (s *Server) endPage(name string, data any) http.HandlerFunc {
 	show := s.page(name, data)
 	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set(endHeader, says)
+		w.Header().Set(endHeader, "1")
 		show(w, r)
 	}
 }

@@ -27,15 +27,14 @@ const (
 	WaitFragment Wait = "fragment" // its script takes the address's fragment along
 	WaitConsent  Wait = "consent"  // asks for the nickname: somebody has to press the button
 	// WaitWeChat is a page of WeChat's own at which the way ends: it refuses, it
-	// says that the person has refused, or it asks (see Server.Ask).
+	// says that the person has refused, or it asks (see Server.Ask). Clients return it
+	// as it is.
 	WaitWeChat Wait = "wechat"
 )
 
-// What is in the error of a [Server.Browser] that came to a page that waits.
-var (
-	ErrWaits  = errors.New("a page of the gate waits for somebody to press its button; Server.Visitor can")
-	ErrWeChat = errors.New("WeChat does not lead on from there; Server.Visitor reads its page")
-)
+// ErrWaits is in the error of a [Server.Browser] that came to a page of a gate
+// that waits.
+var ErrWaits = errors.New("a page of the gate waits for somebody to press its button; Server.Visitor can")
 
 // Habits is how a browser, or the person at it, differs from others. The zero
 // value is as usual.
@@ -43,7 +42,7 @@ type Habits struct {
 	Person    *Person // uses it; nil: the one of Server.SignInAs
 	UserAgent string  // empty: that of its kind
 	Presses   []Wait  // pages of the gate whose button Visitor.Client presses
-	Reads     []Wait  // pages that Visitor.Client returns as they are
+	Reads     []Wait  // pages of the gate that Visitor.Client returns as they are
 	NoCookies bool    // cookies are off
 	HoldsLax  bool    // as some WebViews: no Lax cookies after a redirect from elsewhere
 }
@@ -255,16 +254,9 @@ func repeat(next, r *http.Request) (err error) {
 	return err
 }
 
-// atPage decides what the browser does at a page that waits.
+// atPage decides what the browser does at a page of a gate that waits.
 func (b *browser) atPage(response *http.Response) (*http.Response, error) {
-	if b.shows {
-		return response, nil
-	}
-	if says := response.Header.Get(endHeader); says != "" && origin(response.Request.URL) == b.fakeURL && !slices.Contains(b.Reads, WaitWeChat) {
-		_ = response.Body.Close()
-		return nil, fmt.Errorf("wechattest: WeChat's page %s: %s: %w", response.Request.URL.Path, says, ErrWeChat)
-	}
-	if !isGatePage(response) {
+	if b.shows || !isGatePage(response) {
 		return response, nil
 	}
 	body, err := io.ReadAll(response.Body)
