@@ -118,8 +118,8 @@ func TestAllocations(t *testing.T) {
 		{"so does one on a page that needs no sign-in", g.Optional(page204), g.page("/"), 3},
 		{"so does one of a site with public pages", public.Require(page204), public.page("/"), 3},
 		{"so does one whose cookie another instance sealed", other.Require(page204), g.page("/"), 3},
-		{"an anonymous page that needs no sign-in costs the visit and the headers", g.Optional(page204), navigation("/"), 2},
-		{"an anonymous API request costs the visit and the headers of its answer", g.Require(page204), apiRequest("/"), 6},
+		{"an anonymous page that needs no sign-in costs the headers", g.Optional(page204), navigation("/"), 1},
+		{"an anonymous API request costs the headers of its answer", g.Require(page204), apiRequest("/"), 5},
 	} {
 		got := allocations(row.handler, row.request)
 		t.Logf("%s: %v of %v", row.what, got, row.most)

@@ -243,7 +243,7 @@ func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) {
 		return
 	}
 	g.attempts.finish(v.w, a)
-	if v.cookies.Has(suffixSignedOut) {
+	if v.vault.Cookies.Has(suffixSignedOut) {
 		g.cookies.Remove(v.w, g.attempts.base+suffixSignedOut)
 	}
 	g.record(v.r, slog.LevelInfo, "signed in", append(userAttrs(result.session.user),

@@ -47,7 +47,7 @@ func (g *Gate) login(w http.ResponseWriter, r *http.Request) {
 		g.carryOut(v, signInRequest{}, stepUnauthorized, needSession)
 		return
 	}
-	g.sessions.readInto(&v.lookup, r, g.sessions.scan(r))
+	g.sessions.readInto(&v.lookup, r)
 	if v.err != nil {
 		g.fail(w, r, failure{err: newError(ReasonSession, v.err), target: "/"})
 		return
@@ -89,7 +89,7 @@ func (g *Gate) signInFacts(v *visit, q signInRequest) signInFacts {
 		visitor:   v.visitor(),
 		profile:   q.profile,
 		asked:     q.asked,
-		signedOut: v.cookies.Has(suffixSignedOut),
+		signedOut: v.vault.Cookies.Has(suffixSignedOut),
 		finished:  len(g.attemptsOf(v).finishes()),
 	}
 }

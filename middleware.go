@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/wechatgate/wechatgate/internal/once"
 	"github.com/wechatgate/wechatgate/internal/recent"
@@ -219,12 +218,13 @@ func (g *Gate) wrap(method string, n need, next http.Handler) http.Handler {
 		if g.serveOwn(w, r) {
 			return
 		}
-		cookies := g.sessions.scan(r)
-		if o := g.knownLately(&cookies, n); o != nil {
-			g.letThrough(w, r, o, next)
+		var l lookup
+		g.sessions.readInto(&l, r)
+		if g.passes(&l, n) {
+			g.letThrough(w, r, l.opened, next)
 			return
 		}
-		v := g.visitWith(w, r, cookies)
+		v := &visit{w: w, r: r, lookup: l}
 		switch a, err := g.admit(v, n); a {
 		case accessGranted:
 			g.letThrough(w, r, v.opened, next)
@@ -251,19 +251,12 @@ func (g *Gate) letThrough(w http.ResponseWriter, r *http.Request, o *opened, nex
 	next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, &o.user)))
 }
 
-// knownLately returns the session of a request that may pass without another
-// look, or nil: it was opened lately, is all that the page needs, and neither an
-// idle time nor CheckSession has a say. It decides nothing that admit would not,
-// in a quarter of the time.
-func (g *Gate) knownLately(c *seal.Cookies, n need) *opened {
-	if g.options.CheckSession != nil || g.sessions.idle > 0 {
-		return nil
-	}
-	o := g.sessions.openedLately(c, time.Now())
-	if o == nil || decideAccess(n, o.visitor(), false) != accessGranted {
-		return nil
-	}
-	return o
+// passes reports whether nothing but the session has a say: it is all that the page
+// needs, and there is neither an idle time nor CheckSession. It decides nothing that
+// admit would not. Most requests are such, and they need no visit.
+func (g *Gate) passes(l *lookup, n need) bool {
+	return l.signedIn && g.options.CheckSession == nil && g.sessions.idle == 0 &&
+		decideAccess(n, l.visitor(), false) == accessGranted
 }
 
 // Check decides as [Gate.Require] does, for programs that answer themselves: a
@@ -378,20 +371,15 @@ type visit struct {
 }
 
 func (g *Gate) visit(w http.ResponseWriter, r *http.Request) *visit {
-	return g.visitWith(w, r, g.sessions.scan(r))
-}
-
-// visitWith is visit for a request whose cookies were scanned.
-func (g *Gate) visitWith(w http.ResponseWriter, r *http.Request, c seal.Cookies) *visit {
 	v := &visit{w: w, r: r}
-	g.sessions.readInto(&v.lookup, r, c)
+	g.sessions.readInto(&v.lookup, r)
 	return v
 }
 
 // attemptsOf reads the attempts of a visit where they are needed first.
 func (g *Gate) attemptsOf(v *visit) heldAttempts {
 	if !v.heldRead {
-		v.held, v.heldRead = g.attempts.read(&v.cookies), true
+		v.held, v.heldRead = g.attempts.read(&v.vault.Cookies), true
 	}
 	return v.held
 }

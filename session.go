@@ -76,29 +76,24 @@ type lookup struct {
 	unseen   time.Duration // since last-seen was written
 	err      error         // whether there is a session is unknown
 
-	cookies seal.Cookies
-	vault   vault.Lookup
+	vault vault.Lookup // and the request's cookies
 }
 
 // read looks at the request alone, and writes nothing.
 func (j *sessionJar) read(r *http.Request) *lookup {
 	l := &lookup{}
-	j.readInto(l, r, j.scan(r))
+	j.readInto(l, r)
 	return l
 }
 
-// scan reads the request's Cookie header.
-func (j *sessionJar) scan(r *http.Request) seal.Cookies { return seal.Scan(r.Header, j.name) }
-
-// readInto is read for a lookup that has its place already, and a request whose
-// cookies were scanned.
-func (j *sessionJar) readInto(l *lookup, r *http.Request, c seal.Cookies) {
-	l.cookies = c
-	l.vault = j.vault.Open(r, &l.cookies)
+// readInto is read for a lookup that has its place already, which may be a stack.
+func (j *sessionJar) readInto(l *lookup, r *http.Request) {
+	l.vault = j.vault.Open(r, seal.Scan(r.Header, j.name))
+	cookies := &l.vault.Cookies
 	now := time.Now()
 	var seen seenMarks
-	if o := j.openedLately(&l.cookies, now); o != nil {
-		if unseen, lately := j.lastSeen(&l.cookies, &seen, o, now); lately {
+	if o := j.openedLately(cookies, now); o != nil {
+		if unseen, lately := j.lastSeen(cookies, &seen, o, now); lately {
 			l.found(o, unseen)
 			return
 		}
@@ -107,18 +102,18 @@ func (j *sessionJar) readInto(l *lookup, r *http.Request, c seal.Cookies) {
 		payload, ok, err := l.vault.Next()
 		if err != nil || !ok {
 			l.err = err
-			l.broken = err == nil && l.cookies.Has(suffixSession)
+			l.broken = err == nil && cookies.Has(suffixSession)
 			return
 		}
 		o, ok := j.parse(payload)
 		if !ok || !j.valid(&o.session, now) {
 			continue
 		}
-		unseen, lately := j.lastSeen(&l.cookies, &seen, &o, now)
+		unseen, lately := j.lastSeen(cookies, &seen, &o, now)
 		if !lately {
 			continue
 		}
-		l.found(j.remember(&l.cookies, o, payload), unseen)
+		l.found(j.remember(cookies, o, payload), unseen)
 		return
 	}
 }

@@ -99,7 +99,7 @@ func (l *Lookup) ask() (s stored, ok bool, err error) {
 	}
 	f, v := l.stored, l.vault.store
 	for f.err == nil && len(f.values) < maxLookups {
-		value, next := l.cookies.Next("", l.next)
+		value, next := l.Cookies.Next("", l.next)
 		if next == 0 {
 			break
 		}

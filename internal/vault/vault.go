@@ -40,17 +40,18 @@ func InStore(s sessions.Store, name, binding string, lifetime time.Duration, sec
 
 // Open begins a look at the session cookies of a request. It asks the Store
 // nothing yet.
-func (v *Vault) Open(r *http.Request, c *seal.Cookies) Lookup {
-	return Lookup{vault: v, request: r, cookies: c}
+func (v *Vault) Open(r *http.Request, c seal.Cookies) Lookup {
+	return Lookup{Cookies: c, vault: v, request: r}
 }
 
 // Lookup is one request's look at its session. The Store is asked once for each
 // cookie: what ends or replaces the session uses what was found before. A Lookup
 // serves one goroutine.
 type Lookup struct {
+	Cookies seal.Cookies // of the request
+
 	vault   *Vault
 	request *http.Request
-	cookies *seal.Cookies
 	next    int // where to go on in the cookies
 	given   int // payloads
 	stored  *found
@@ -105,12 +106,12 @@ func (l *Lookup) Destroy() error {
 
 func (l *Lookup) nextSealed() (payload string, ok bool) {
 	for {
-		value, next := l.cookies.Next("", l.next)
+		value, next := l.Cookies.Next("", l.next)
 		if next == 0 {
 			return "", false
 		}
 		l.next = next
-		if payload, ok := l.vault.sealer.OpenAmong(l.cookies, l.vault.name, value); ok {
+		if payload, ok := l.vault.sealer.OpenAmong(&l.Cookies, l.vault.name, value); ok {
 			return payload, true
 		}
 	}
