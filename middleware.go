@@ -218,16 +218,12 @@ func (g *Gate) wrap(method string, n need, next http.Handler) http.Handler {
 		if g.serveOwn(w, r) {
 			return
 		}
-		var l lookup
-		g.sessions.readInto(&l, r)
-		if g.passes(&l, n) {
-			g.letThrough(w, r, l.opened, next)
-			return
-		}
-		v := &visit{w: w, r: r, lookup: l}
+		v := &visit{w: w, r: r} // on the stack
+		g.sessions.readInto(&v.lookup, r)
 		switch a, err := g.admit(v, n); a {
 		case accessGranted:
-			g.letThrough(w, r, v.opened, next)
+			setGatedHeaders(w.Header())
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, &v.opened.user)))
 		case accessAnonymous:
 			if err != nil {
 				g.record(r, slog.LevelError, "session unavailable", errorAttrs(err)...)
@@ -243,20 +239,6 @@ func (g *Gate) wrap(method string, n need, next http.Handler) http.Handler {
 			g.challenge(v, n)
 		}
 	})
-}
-
-// letThrough serves a signed-in visitor's request.
-func (g *Gate) letThrough(w http.ResponseWriter, r *http.Request, o *opened, next http.Handler) {
-	setGatedHeaders(w.Header())
-	next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, &o.user)))
-}
-
-// passes reports whether nothing but the session has a say: it is all that the page
-// needs, and there is neither an idle time nor CheckSession. It decides nothing that
-// admit would not. Most requests are such, and they need no visit.
-func (g *Gate) passes(l *lookup, n need) bool {
-	return l.signedIn && g.options.CheckSession == nil && g.sessions.idle == 0 &&
-		decideAccess(n, l.visitor(), false) == accessGranted
 }
 
 // Check decides as [Gate.Require] does, for programs that answer themselves: a
