@@ -104,7 +104,7 @@ step_lint() {
 step_race() {
 	local module
 	for module in $(modules); do
-		[[ $module == ./e2e ]] || in_module "$module" go test -race -shuffle=on -count=1 -timeout=10m ./...
+		[[ $module == ./e2e ]] || in_module "$module" go test -race -shuffle=on -count=1 -timeout=30m ./...
 	done
 }
 
@@ -115,7 +115,7 @@ step_e2e() {
 		command -v "$program" >/dev/null || absent "$program"
 	done
 	install_axe || absent axe-core
-	[[ ! -e e2e/go.mod ]] || in_module ./e2e go test -race -shuffle=on -count=1 -timeout=10m ./...
+	[[ ! -e e2e/go.mod ]] || in_module ./e2e go test -race -shuffle=on -count=1 -timeout=30m ./...
 }
 
 # fuzz: every fuzz target of every module for a few seconds.
