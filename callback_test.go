@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/sessions"
@@ -366,46 +367,33 @@ func TestBrokenCallbackCostsNoSession(t *testing.T) {
 
 // WeChat calls back twice, at the same time, with one code or with two.
 func TestCallbacksAtTheSameTimeMakeOneCall(t *testing.T) {
-	for _, row := range []struct {
-		name     string
-		twoCodes bool
-	}{{"the same code", false}, {"two codes", true}} {
-		t.Run(row.name, func(t *testing.T) {
-			var logins atomic.Int64
-			var both sync.WaitGroup
-			both.Add(2)
-			s := newSite(t, func(o *wechatgate.Options) {
-				o.OnLogin = func(*http.Request, *wechatgate.Login) error {
-					logins.Add(1)
-					both.Wait() // until the other callback is here, too
-					// It joins a moment after it was seen. Later, another code would make
-					// a call of its own.
-					<-time.After(300 * time.Millisecond)
-					return nil
-				}
-			})
-			b := newBrowser(t, s.wechat, uaWeChat)
-			first := b.openUntil(s.URL+"/members", "/wechat/callback")
-			callbacks := [2]string{first.next.String(), first.next.String()}
-			if row.twoCodes {
-				callbacks[1] = b.openUntil(first.address.String(), "/wechat/callback").next.String()
-				require.NotEqual(t, callbacks[0], callbacks[1])
-			}
-			arrived := func(*http.Request) { both.Done() }
-			s.before.Store(&arrived)
-			var wg sync.WaitGroup
-			for _, address := range callbacks {
-				other := b.clone(uaWeChat)
-				wg.Go(func() {
-					response, _ := other.fetch(http.MethodGet, address, nil)
-					assert.Equal(t, http.StatusSeeOther, response.StatusCode)
-					assert.Equal(t, s.URL+"/members#", response.Header.Get("Location"))
-					assert.Contains(t, other.named(""), "__Host-wechatgate")
+	for name, codes := range map[string][2]string{"the same code": {"CODE", "CODE"}, "two codes": {"CODE", "ANOTHER"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var logins atomic.Int64
+				s := newStrangeSite(t, func(o *wechatgate.Options) {
+					o.OnLogin = func(*http.Request, *wechatgate.Login) error {
+						logins.Add(1)
+						pass(time.Second) // which begins when the other callback waits, too
+						return nil
+					}
 				})
-			}
-			wg.Wait()
-			assert.Equal(t, 1, s.calls(wechat.OpExchange))
-			assert.EqualValues(t, 1, logins.Load())
+				v := s.visitor()
+				state := v.begin(t)
+				var both sync.WaitGroup
+				for _, code := range codes {
+					other := v.clone()
+					both.Go(func() {
+						w := other.open(callbackOf(code, state))
+						assert.Equal(t, http.StatusSeeOther, w.Code)
+						assert.Equal(t, s.options.BaseURL+"/members#", w.Header().Get("Location"))
+						assert.True(t, other.hasSession())
+					})
+				}
+				both.Wait()
+				assert.EqualValues(t, 1, s.asked.Load())
+				assert.EqualValues(t, 1, logins.Load())
+			})
 		})
 	}
 }

@@ -109,7 +109,8 @@ func openChromium(t *testing.T, d device, more ...chromedp.ExecAllocatorOption) 
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(lookPath(t, "chromium")),
-		chromedp.NoSandbox, // it cannot be had as root
+		chromedp.WSURLReadTimeout(2*patience), // until it has started
+		chromedp.NoSandbox,                    // it cannot be had as root
 		chromedp.DisableGPU,
 		chromedp.IgnoreCertErrors, // those of tests are their own
 		chromedp.WindowSize(int(d.width), int(d.height)),

@@ -46,7 +46,9 @@ func TestPublicClients(t *testing.T) {
 	directory := t.TempDir()
 	require.NoError(t, os.CopyFS(directory, os.DirFS("clients")))
 	require.NoError(t, os.RemoveAll(filepath.Join(directory, "node_modules")))
-	install := exec.CommandContext(t.Context(), npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	limit, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // a registry that hangs
+	defer cancel()
+	install := exec.CommandContext(limit, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	install.Dir = directory
 	if output, err := install.CombinedOutput(); err != nil {
 		t.Skipf("npm cannot install the clients: %v\n%s", err, output)
@@ -63,7 +65,7 @@ func TestPublicClients(t *testing.T) {
 		{"Auth.js", fake.Website, wechatgate.BrowserDesktop},
 	} {
 		t.Run(test.client, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			node := exec.CommandContext(ctx, "node", "--import", "./lead.mjs", "sign-in.mjs", test.client, test.app.ID, test.app.Secret, clientSite)
 			node.Dir, node.Stderr = directory, t.Output()

@@ -161,8 +161,8 @@ func TestInstanceIsGone(t *testing.T) {
 	// WeChat has taken the code, and its answer is lost.
 	t.Run("it dies in the middle of a callback", func(t *testing.T) {
 		shop := startShop(t)
-		before := len(shop.wechat.Calls(wechat.OpExchange))
 		shop.killAtNextExchange(t)
+		before := len(shop.wechat.Calls(wechat.OpExchange))
 		tab := shop.openChromium(t, phoneInWeChat())
 
 		tab.open(shopURL+"/members", "dl")

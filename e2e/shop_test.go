@@ -127,7 +127,7 @@ func (s *shop) startNginx(t *testing.T, folder string) {
 	nginx := lookPath(t, "nginx", "/usr/sbin/nginx") // not everybody's PATH has sbin
 	certificate, key := s.makeCertificate(t, folder)
 	s.accessLog = filepath.Join(folder, "access.log")
-	http, https := freeAddress(t), freeAddress(t)
+	http, https := freeAddresses(t)
 	s.nginx = map[string]string{shopHost + ":80": http, shopHost + ":443": https}
 
 	documented, err := os.ReadFile("../example/nginx/nginx.conf")
@@ -182,14 +182,18 @@ func (s *shop) makeCertificate(t *testing.T, folder string) (certificateFile, ke
 	return certificateFile, keyFile
 }
 
-// freeAddress is free until somebody else takes it: nginx, which cannot tell
-// which port it got, has to be faster.
-func freeAddress(t *testing.T) string {
+// freeAddresses are two, and free until somebody else takes them: nginx, which cannot
+// tell which ports it got, has to be faster.
+func freeAddresses(t *testing.T) (one, other string) {
 	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	return listener.Addr().String()
+	var addresses [2]string
+	for i := range addresses {
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer func() { _ = listener.Close() }() // after the other is found
+		addresses[i] = listener.Addr().String()
+	}
+	return addresses[0], addresses[1]
 }
 
 func (s *shop) log(t *testing.T) string {

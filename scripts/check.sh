@@ -104,7 +104,7 @@ step_lint() {
 step_race() {
 	local module
 	for module in $(modules); do
-		[[ $module == ./e2e ]] || in_module "$module" go test -race -shuffle=on -count=1 -timeout=10m ./...
+		[[ $module == ./e2e ]] || in_module "$module" go test -race -shuffle=on -count=1 -timeout=30m ./...
 	done
 }
 
@@ -115,7 +115,7 @@ step_e2e() {
 		command -v "$program" >/dev/null || absent "$program"
 	done
 	install_axe || absent axe-core
-	[[ ! -e e2e/go.mod ]] || in_module ./e2e go test -race -shuffle=on -count=1 -timeout=10m ./...
+	[[ ! -e e2e/go.mod ]] || in_module ./e2e go test -race -shuffle=on -count=1 -timeout=30m ./...
 }
 
 # fuzz: every fuzz target of every module for a few seconds.
@@ -200,7 +200,7 @@ install_tool() {
 	bin=${XDG_CACHE_HOME:-${HOME:-$(go env GOPATH)}/.cache}/wechatgate/$(go env GOVERSION)/${package//\//_}
 	if [[ ! -x $bin/$(basename "${package%@*}") ]]; then
 		echo "building $package"
-		GOBIN=$bin go install "$package"
+		GOBIN=$bin retry go install "$package"
 	fi
 	PATH=$bin:$PATH
 }
@@ -208,7 +208,20 @@ install_tool() {
 # install_axe puts axe-core, as it is locked, where the tests look for it.
 install_axe() {
 	local locked=e2e/axe/package-lock.json installed=e2e/axe/node_modules/.package-lock.json
-	[[ $installed -nt $locked ]] || (cd e2e/axe && npm ci --loglevel=error)
+	[[ $installed -nt $locked ]] || (cd e2e/axe && retry npm ci --loglevel=error)
+}
+
+# retry: what needs the network may fail once or twice.
+retry() {
+	local pause
+	for pause in 5 20; do
+		if "$@"; then
+			return
+		fi
+		echo "failed, and is tried again in $pause s: $*" >&2
+		sleep "$pause"
+	done
+	"$@"
 }
 
 # snapshot tells the state of the work tree, contents of changed files included.

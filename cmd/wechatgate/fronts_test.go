@@ -122,7 +122,7 @@ func TestIdleSessionsAreRenewed(t *testing.T) {
 		for _, cookie := range a.header["Set-Cookie"] {
 			assert.True(t, strings.HasPrefix(cookie, "__Host-wechatgate"), "no empty cookie, and no placeholder: %q", cookie)
 		}
-	}, "--idle-timeout", "2s")
+	}, "--idle-timeout", "10s")
 }
 
 // The upstream's answer when nothing is renewed has no cookie of the proxy's making.

@@ -110,7 +110,7 @@ func TestProxyHandsOn(t *testing.T) {
 
 // ReverseProxy hands early hints on, and then forgets every header that was set.
 func TestRenewalOutlivesEarlyHints(t *testing.T) {
-	f := startProxy(t, "--idle-timeout", "2s")
+	f := startProxy(t, "--idle-timeout", "10s")
 	v := f.signedIn(t)
 	assert.Eventually(t, func() bool {
 		a := v.stay().get("/early")
@@ -123,10 +123,11 @@ func TestUpstreamIsDownOrSilent(t *testing.T) {
 	defer silent.Close()
 	for _, test := range []struct {
 		name, upstream string
+		limit          string
 		status         int
 	}{
-		{"down", "http://127.0.0.1:" + freePort(t), http.StatusBadGateway},
-		{"silent", silent.URL, http.StatusGatewayTimeout},
+		{"down", "http://127.0.0.1:1", "1m", http.StatusBadGateway},
+		{"silent", silent.URL, "50ms", http.StatusGatewayTimeout},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := &front{fake: wechattest.NewServer(), site: newUpstream(t)}
@@ -134,7 +135,7 @@ func TestUpstreamIsDownOrSilent(t *testing.T) {
 			port := freePort(t)
 			f.url = "http://localhost:" + port
 			f.fake.Register("localhost:" + port)
-			f.start(t, "127.0.0.1:"+port, "--upstream", test.upstream, "--upstream-timeout", "50ms")
+			f.start(t, "127.0.0.1:"+port, "--upstream", test.upstream, "--upstream-timeout", test.limit)
 			v := f.visitor(t, wechatgate.BrowserWeChat)
 			a := v.get("/page")
 			assert.Equal(t, test.status, a.status)

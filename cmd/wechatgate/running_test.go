@@ -14,12 +14,14 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,7 +37,9 @@ import (
 	"github.com/wechatgate/wechatgate/wechattest"
 )
 
-const patience = 20 * time.Second
+// patience is for whatever a program does. It is long because machines are slow, and
+// costs nothing where they are not.
+const patience = time.Minute
 
 // running is the program in this process.
 type running struct {
@@ -290,11 +294,10 @@ func startNginx(t *testing.T, flags ...string) *front {
 	t.Helper()
 	program := find(t, "nginx", "/usr/sbin/nginx")
 	f, cert, key := newFront(t)
-	gate := "127.0.0.1:" + freePort(t)
-	f.start(t, gate, flags...)
+	f.start(t, "127.0.0.1:0", flags...)
 	folder := t.TempDir()
 	config := edited(t, "nginx.conf", [][2]string{
-		{"server 127.0.0.1:4180;", "server " + gate + ";"},
+		{"server 127.0.0.1:4180;", "server " + f.gate.address + ";"},
 		{"server 127.0.0.1:3000;", "server " + f.site.Listener.Addr().String() + ";"},
 		{"listen 443 ssl http2 default_server;", "listen 127.0.0.1:" + f.port() + " ssl http2 default_server;"},
 		{"listen 443 ssl http2;", "listen 127.0.0.1:" + f.port() + " ssl http2;"},
@@ -314,12 +317,11 @@ func startCaddy(t *testing.T, flags ...string) *front {
 	t.Helper()
 	program := find(t, "caddy")
 	f, cert, key := newFront(t)
-	gate := "127.0.0.1:" + freePort(t)
-	f.start(t, gate, flags...)
+	f.start(t, "127.0.0.1:0", flags...)
 	folder := t.TempDir()
 	config := edited(t, "Caddyfile", [][2]string{
 		{"\nshop.example.com {\n", "\nhttps://localhost:" + f.port() + " {\n\tbind 127.0.0.1\n\ttls " + cert + " " + key + "\n"},
-		{"127.0.0.1:4180", gate},
+		{"127.0.0.1:4180", f.gate.address},
 		{"127.0.0.1:3000", f.site.Listener.Addr().String()},
 	})
 	file := filepath.Join(folder, "Caddyfile")
@@ -352,8 +354,6 @@ func edited(t *testing.T, name string, replace [][2]string) string {
 	require.NoError(t, err)
 	text := string(content)
 	for _, r := range replace {
-		lines := strings.Split(text, "\n")
-		_ = lines
 		require.Contains(t, text, r[0], name)
 		text = strings.ReplaceAll(text, r[0], r[1])
 	}
@@ -393,14 +393,21 @@ func start(t *testing.T, f *front, command *exec.Cmd) {
 	}, patience, 10*time.Millisecond, "%s", log)
 }
 
+// freePort returns a port for a program that has to be told one. It is free until the
+// program listens: systems give ports from 32768 on to those who ask for any, as
+// this test's other servers do in between, and none of those below.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	return port
+	for range 100 {
+		port := strconv.Itoa(20000 + mathrand.IntN(12000))
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+port)
+		if err == nil {
+			require.NoError(t, l.Close())
+			return port
+		}
+	}
+	require.Fail(t, "no port is free")
+	return ""
 }
 
 func certificate(t *testing.T) (certFile, keyFile string) {

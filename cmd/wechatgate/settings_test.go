@@ -146,7 +146,10 @@ func TestMistakesSaidAtTheStart(t *testing.T) {
 func TestReload(t *testing.T) {
 	folder := t.TempDir()
 	file := filepath.Join(folder, "wechatgate.toml")
-	write := func(text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o600)) }
+	write := func(text string) { // at once: half a file may be good settings
+		require.NoError(t, os.WriteFile(file+".new", []byte(text), 0o600))
+		require.NoError(t, os.Rename(file+".new", file))
+	}
 	write("public = [\"/one/\"]\n")
 	f := &front{fake: wechattest.NewServer(), site: newUpstream(t)}
 	t.Cleanup(f.fake.Close)
@@ -168,13 +171,15 @@ func TestReload(t *testing.T) {
 	assert.Equal(t, http.StatusOK, v.get("/page").status, "who was signed in still is")
 
 	write("public = [\"wrong\"]\nsite-home = \"x\"\n")
-	require.Eventually(t, func() bool { return strings.Contains(f.gate.log.String(), "reload failed") }, patience, 20*time.Millisecond)
+	for _, mistake := range []string{"--public[0]", "--site-home"} {
+		require.Eventually(t, func() bool { return strings.Contains(f.gate.log.String(), mistake) }, patience, 20*time.Millisecond, mistake)
+	}
+	assert.Contains(t, f.gate.log.String(), "reload failed")
 	assert.True(t, is("/another/x", http.StatusOK)(), "a bad configuration keeps the old one")
-	assert.Contains(t, f.gate.log.String(), "--public[0]")
-	assert.Contains(t, f.gate.log.String(), "--site-home")
 
-	f.gate.program.environ = append(f.gate.program.environ, "WECHATGATE_PUBLIC=/third/")
 	write("")
+	require.Eventually(t, is("/another/x", http.StatusUnauthorized), patience, 20*time.Millisecond, "a file without settings")
+	f.gate.program.environ = append(f.gate.program.environ, "WECHATGATE_PUBLIC=/third/")
 	f.gate.reload <- os.Interrupt
 	require.Eventually(t, is("/third/x", http.StatusOK), patience, 20*time.Millisecond, "a signal")
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.gate.admin+"/metrics", http.NoBody)

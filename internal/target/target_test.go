@@ -1,7 +1,6 @@
 package target_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -413,12 +411,13 @@ func TestBrowsersReadLocationsAsTheGateDoes(t *testing.T) {
 			Own:      site.Base.Mount + strings.TrimSuffix(site.Prefix, "/"),
 		})
 	}
+	random := rand.New(rand.NewPCG(1, 2)) // the same ones in each run: the fuzz targets try others
 	for _, site := range []target.Targets{atRoot(), mounted()} {
 		for _, raw := range slices.Concat(goodTargets(), badTargets()) {
 			ask(site, raw)
 		}
 		for range 20000 {
-			ask(site, randomTarget())
+			ask(site, randomTarget(random))
 		}
 	}
 	controls := []string{ // that must be found wrong
@@ -441,9 +440,7 @@ func TestBrowsersReadLocationsAsTheGateDoes(t *testing.T) {
 				!path.startsWith(q.Mount + "/") || path.replace(/\/+/g, "/").startsWith(q.Own + "/") && path !== q.Own + "/resend/";
 		});
 		process.stdout.write(JSON.stringify(wrong.map(q => q.Location)));`
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	command := exec.CommandContext(ctx, node, "-e", judge)
+	command := exec.CommandContext(t.Context(), node, "-e", judge)
 	command.Stdin = strings.NewReader(string(input))
 	output, err := command.Output()
 	require.NoError(t, err)
@@ -454,15 +451,15 @@ func TestBrowsersReadLocationsAsTheGateDoes(t *testing.T) {
 }
 
 // randomTarget strings together what has fooled URL parsers.
-func randomTarget() string {
+func randomTarget(random *rand.Rand) string {
 	parts := []string{
 		"/", "/", "/", "//", `\`, ".", "..", "%2e", "%2E", "%2f", "%5c", "%00", "%09", "%0a", "%25", "\t", "\n", "\r", "\x00", " ",
 		"wechat", "%77echat", "login", "evil.example", "@", ":", "?", "#", ";", "&", "=", "https:", "店", "\u2024", "\uff0f", "\xff", "a",
 	}
 	var b strings.Builder
 	b.WriteString("/")
-	for range 1 + rand.IntN(8) {
-		fmt.Fprint(&b, parts[rand.IntN(len(parts))])
+	for range 1 + random.IntN(8) {
+		fmt.Fprint(&b, parts[random.IntN(len(parts))])
 	}
 	return b.String()
 }
