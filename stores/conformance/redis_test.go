@@ -2,12 +2,9 @@ package conformance_test
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"os/exec"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -21,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/internal/redistest"
 	"github.com/wechatgate/wechatgate/storetest"
 	"github.com/wechatgate/wechatgate/wechat"
 	"github.com/wechatgate/wechatgate/wechattest"
@@ -74,12 +72,12 @@ func TestRediStoreWithJSON(t *testing.T) {
 
 func TestRediStoreWhileRedisIsKilled(t *testing.T) {
 	server := startRedis(t)
-	storetest.RunOutage(t, server.store(t), server.kill, server.start, storetest.Limits{})
+	storetest.RunOutage(t, server.store(t), server.Kill, server.Restart, storetest.Limits{})
 }
 
 func TestRediStoreWhileRedisHangs(t *testing.T) {
 	server := startRedis(t)
-	storetest.RunOutage(t, server.storeThatWaits(t, time.Second), server.signal(syscall.SIGSTOP), server.signal(syscall.SIGCONT), storetest.Limits{})
+	storetest.RunOutage(t, server.storeThatWaits(t, time.Second), server.Signal(syscall.SIGSTOP), server.Signal(syscall.SIGCONT), storetest.Limits{})
 }
 
 // Two gates with a Store each share nothing but their options and one Redis.
@@ -145,14 +143,14 @@ func TestTwoGatesWithOneRedis(t *testing.T) {
 	}
 	people = people[1:]
 
-	server.kill(t)
+	server.Kill(t)
 	before := let.Load()
 	everybodyGets(http.StatusServiceUnavailable, "while Redis is away")
 	restart(1)
 	everybodyGets(http.StatusServiceUnavailable, "at a gate that was restarted while Redis is away")
 	assert.Equal(t, before, let.Load(), "somebody was let in")
 
-	server.start(t)
+	server.Restart(t)
 	everybodyGets(http.StatusOK, "when Redis is back")
 	assert.Empty(t, fake.Calls(wechat.OpExchange)[6:], "nobody had to sign in again")
 }
@@ -184,73 +182,24 @@ func (v visitor) do(method, path string, header http.Header) (status int, body s
 	return response.StatusCode, string(text)
 }
 
-// redisServer is a Redis of the test's own, that keeps what it is told on disk.
-type redisServer struct {
-	address   string
-	directory string
-	process   *exec.Cmd
-}
+// redisServer is a Redis of the test's own.
+type redisServer struct{ *redistest.Server }
 
-// startRedis starts one on a free port of the loopback interface.
-func startRedis(t *testing.T) *redisServer {
+func startRedis(t *testing.T) redisServer {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") == "true" {
-			require.NoError(t, err, "CI needs Debian's package redis-server")
-		}
-		t.Skip("redis-server is not installed: Debian's package has the same name")
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s := &redisServer{address: listener.Addr().String(), directory: t.TempDir()}
-	require.NoError(t, listener.Close())
-	s.start(t)
-	t.Cleanup(func() { s.kill(t) })
-	return s
-}
-
-// start returns when Redis answers.
-func (s *redisServer) start(t *testing.T) {
-	t.Helper()
-	_, port, err := net.SplitHostPort(s.address)
-	require.NoError(t, err)
-	s.process = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", s.directory,
-		"--save", "", "--appendonly", "yes", "--appendfsync", "no") // the kernel keeps what a killed process wrote
-	require.NoError(t, s.process.Start())
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		conn, err := redis.Dial("tcp", s.address, redis.DialReadTimeout(patience))
-		if assert.NoError(c, err) {
-			defer conn.Close()
-			_, err = conn.Do("PING")
-			assert.NoError(c, err)
-		}
-	}, patience, 20*time.Millisecond)
-}
-
-// kill ends it as a power failure does.
-func (s *redisServer) kill(t *testing.T) {
-	t.Helper()
-	require.NoError(t, s.process.Process.Kill())
-	_ = s.process.Wait() // says that it was killed
-}
-
-func (s *redisServer) signal(signal os.Signal) func(*testing.T) {
-	return func(t *testing.T) {
-		t.Helper()
-		require.NoError(t, s.process.Process.Signal(signal))
-	}
+	return redisServer{redistest.Start(t)}
 }
 
 // store returns a new Store, as another machine has.
-func (s *redisServer) store(t *testing.T) *redistore.RediStore {
+func (s redisServer) store(t *testing.T) *redistore.RediStore {
 	t.Helper()
 	return s.storeThatWaits(t, patience)
 }
 
 // storeThatWaits is store with another time limit, for a Redis that hangs.
-func (s *redisServer) storeThatWaits(t *testing.T, limit time.Duration) *redistore.RediStore {
+func (s redisServer) storeThatWaits(t *testing.T, limit time.Duration) *redistore.RediStore {
 	t.Helper()
-	store, _ := newRediStore(s.address, limit, key())
+	store, _ := newRediStore(s.Address, limit, key())
 	t.Cleanup(func() { _ = store.Close() })
 	return store
 }

@@ -183,7 +183,7 @@ func TestInstancesFinishEachOthersCodes(t *testing.T) {
 		instances[i] = &instance{settings: instanceSettings{
 			Listen:    "127.0.0.1:0",
 			BaseURL:   proxy.URL,
-			Redis:     server.address,
+			Redis:     server.Address,
 			ID:        options.OfficialAccount.ID,
 			Secret:    options.OfficialAccount.Secret,
 			Key:       options.SessionKeys[0],

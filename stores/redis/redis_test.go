@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/internal/redistest"
 	redisstore "github.com/wechatgate/wechatgate/stores/redis"
 	"github.com/wechatgate/wechatgate/storetest"
 )
@@ -40,12 +39,12 @@ func TestSessions(t *testing.T) {
 
 func TestSessionsWhileRedisIsKilled(t *testing.T) {
 	server := startRedis(t)
-	storetest.RunOutage(t, redisstore.Sessions(server.client(t), "shop:session:"), server.kill, server.start, storetest.Limits{})
+	storetest.RunOutage(t, redisstore.Sessions(server.client(t), "shop:session:"), server.Kill, server.Restart, storetest.Limits{})
 }
 
 func TestSessionsWhileRedisHangs(t *testing.T) {
 	server := startRedis(t)
-	storetest.RunOutage(t, redisstore.Sessions(server.clientThatWaits(t, time.Second), "shop:session:"), server.signal(syscall.SIGSTOP), server.signal(syscall.SIGCONT), storetest.Limits{})
+	storetest.RunOutage(t, redisstore.Sessions(server.clientThatWaits(t, time.Second), "shop:session:"), server.Signal(syscall.SIGSTOP), server.Signal(syscall.SIGCONT), storetest.Limits{})
 }
 
 func TestCodes(t *testing.T) {
@@ -57,10 +56,10 @@ func TestCodes(t *testing.T) {
 }
 
 func TestCodesWhileRedisIsAway(t *testing.T) {
-	for name, away := range map[string]func(*redisServer) (stop, start func(*testing.T)){
-		"killed": func(s *redisServer) (stop, start func(*testing.T)) { return s.kill, s.start },
-		"hung": func(s *redisServer) (stop, start func(*testing.T)) {
-			return s.signal(syscall.SIGSTOP), s.signal(syscall.SIGCONT)
+	for name, away := range map[string]func(redisServer) (stop, start func(*testing.T)){
+		"killed": func(s redisServer) (stop, start func(*testing.T)) { return s.Kill, s.Restart },
+		"hung": func(s redisServer) (stop, start func(*testing.T)) {
+			return s.Signal(syscall.SIGSTOP), s.Signal(syscall.SIGCONT)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -176,7 +175,7 @@ func TestInACluster(t *testing.T) {
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		assert.Contains(c, direct.ClusterInfo(context.Background()).Val(), "cluster_state:ok")
 	}, patience, 20*time.Millisecond)
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.address}, ContextTimeoutEnabled: true})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.Address}, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = client.Close() })
 	t.Run("Codes", func(t *testing.T) {
 		storetest.RunCodes(t, func(*testing.T) wechatgate.CodeStore { return redisstore.Codes(client) })
@@ -191,7 +190,7 @@ func TestErrorsHoldNoKeyAndNoValue(t *testing.T) {
 	// before 6.2, and the client a reply that it cannot read.
 	withoutCommands := startRedis(t, "--appendonly", "no",
 		"--rename-command", "SET", "", "--rename-command", "GETDEL", "", "--rename-command", "GET", "", "--rename-command", "DEL", "")
-	for name, address := range map[string]string{"a Redis without the commands": withoutCommands.address, "a server that is no Redis": startEcho(t)} {
+	for name, address := range map[string]string{"a Redis without the commands": withoutCommands.Address, "a server that is no Redis": startEcho(t)} {
 		t.Run(name, func(t *testing.T) {
 			client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: -1, Protocol: 2, DisableIdentity: true})
 			t.Cleanup(func() { _ = client.Close() })
@@ -339,74 +338,25 @@ func save(t *testing.T, store sessions.Store, values map[any]any) (id string) {
 	return cookies[0].Value
 }
 
-// redisServer is a Redis of the test's own, that keeps what it is told on disk.
-type redisServer struct {
-	address   string
-	directory string
-	settings  []string
-	process   *exec.Cmd
-}
+// redisServer is a Redis of the test's own.
+type redisServer struct{ *redistest.Server }
 
-// startRedis starts one on a free port of the loopback interface.
-func startRedis(t *testing.T, settings ...string) *redisServer {
+func startRedis(t *testing.T, settings ...string) redisServer {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") == "true" {
-			require.NoError(t, err, "CI needs Debian's package redis-server")
-		}
-		t.Skip("redis-server is not installed: Debian's package has the same name")
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s := &redisServer{address: listener.Addr().String(), directory: t.TempDir(), settings: settings}
-	require.NoError(t, listener.Close())
-	s.start(t)
-	t.Cleanup(func() { s.kill(t) })
-	return s
-}
-
-// start returns when Redis answers.
-func (s *redisServer) start(t *testing.T) {
-	t.Helper()
-	_, port, err := net.SplitHostPort(s.address)
-	require.NoError(t, err)
-	s.process = exec.Command("redis-server", append([]string{
-		"--bind", "127.0.0.1", "--port", port, "--dir", s.directory,
-		"--save", "", "--appendonly", "yes", "--appendfsync", "no", // the kernel keeps what a killed process wrote
-	}, s.settings...)...)
-	require.NoError(t, s.process.Start())
-	client := redis.NewClient(&redis.Options{Addr: s.address, MaxRetries: -1})
-	defer client.Close()
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		assert.NoError(c, client.Ping(context.Background()).Err())
-	}, patience, 20*time.Millisecond)
-}
-
-// kill ends it as a power failure does.
-func (s *redisServer) kill(t *testing.T) {
-	t.Helper()
-	require.NoError(t, s.process.Process.Kill())
-	_ = s.process.Wait() // says that it was killed
-}
-
-func (s *redisServer) signal(signal os.Signal) func(*testing.T) {
-	return func(t *testing.T) {
-		t.Helper()
-		require.NoError(t, s.process.Process.Signal(signal))
-	}
+	return redisServer{redistest.Start(t, settings...)}
 }
 
 // client returns a new one, as another machine has.
-func (s *redisServer) client(t *testing.T) *redis.Client {
+func (s redisServer) client(t *testing.T) *redis.Client {
 	t.Helper()
 	return s.clientThatWaits(t, patience)
 }
 
 // clientThatWaits is client with another time limit, for a Redis that hangs.
-func (s *redisServer) clientThatWaits(t *testing.T, limit time.Duration) *redis.Client {
+func (s redisServer) clientThatWaits(t *testing.T, limit time.Duration) *redis.Client {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{
-		Addr:                  s.address,
+		Addr:                  s.Address,
 		DialTimeout:           limit,
 		ReadTimeout:           limit,
 		WriteTimeout:          limit,
@@ -423,7 +373,7 @@ type losingProxy struct {
 	lose    atomic.Bool // the next answer, and its connection
 }
 
-func (s *redisServer) losing(t *testing.T) *losingProxy {
+func (s redisServer) losing(t *testing.T) *losingProxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -435,7 +385,7 @@ func (s *redisServer) losing(t *testing.T) *losingProxy {
 			if err != nil {
 				return
 			}
-			go p.serve(client, s.address)
+			go p.serve(client, s.Address)
 		}
 	}()
 	return p
