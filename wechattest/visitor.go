@@ -47,7 +47,7 @@ type Habits struct {
 // does by itself, which is at [WaitReload] and [WaitFragment], and stop where a
 // person has to press a button. A Visitor may be used by many goroutines at once.
 type Visitor struct {
-	// Client is a browser as [Server.Browser] returns it, with the same cookies.
+	// Client is a browser as Server.Browser returns it, with the same cookies.
 	Client *http.Client
 
 	pages *http.Client
