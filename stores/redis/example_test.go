@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/wechatgate/wechatgate"
-	"github.com/wechatgate/wechatgate/stores/redis"
+	redisstore "github.com/wechatgate/wechatgate/stores/redis"
 )
 
 // Sessions and codes of several machines in one Redis. This needs one, so the
@@ -39,5 +39,5 @@ func Example() {
 		log.Print(err)
 		return
 	}
-	log.Print(http.ListenAndServe("localhost:8080", gate.Require(http.DefaultServeMux)))
+	http.Handle("/", gate.Require(http.NotFoundHandler())) // your site in its place
 }
