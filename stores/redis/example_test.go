@@ -1,9 +1,7 @@
 package redisstore_test
 
 import (
-	"context"
-	"log"
-	"net/http"
+	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -12,11 +10,9 @@ import (
 	redisstore "github.com/wechatgate/wechatgate/stores/redis"
 )
 
-// Sessions and codes of several machines in one Redis. This needs one, so the
-// example is compiled and not run.
+// Sessions and codes of several machines in one Redis. New does not ask it: a
+// program may start first, and answers 503 until Redis is there.
 func Example() {
-	var options wechatgate.Options // BaseURL, OfficialAccount, SessionKeys: the same on every machine
-
 	client := redis.NewClient(&redis.Options{
 		Addr:                  "127.0.0.1:6379",
 		DialTimeout:           2 * time.Second,
@@ -25,19 +21,17 @@ func Example() {
 		ContextTimeoutEnabled: true,
 	})
 	defer client.Close()
-	if err := client.Ping(context.Background()).Err(); err != nil {
-		log.Print(err) // the gate answers 503 until Redis is there
-	}
 
-	options.Store = redisstore.Sessions(client, "shop:session:")
-	options.CodeSignIn = wechatgate.CodeSignIn{
-		Scan:  true,
-		Codes: redisstore.Codes(client),
-	}
-	gate, err := wechatgate.New(options)
-	if err != nil {
-		log.Print(err)
-		return
-	}
-	http.Handle("/", gate.Require(http.NotFoundHandler())) // your site in its place
+	_, err := wechatgate.New(wechatgate.Options{ // the same on every machine
+		BaseURL:         "https://shop.example.com",
+		OfficialAccount: wechatgate.App{ID: "wx1234567890abcdef", Secret: "from the environment"},
+		SessionKeys:     [][]byte{[]byte("stands for 32 random bytes or more")},
+		Store:           redisstore.Sessions(client, "shop:session:"),
+		CodeSignIn: wechatgate.CodeSignIn{
+			Scan:  true,
+			Codes: redisstore.Codes(client),
+		},
+	})
+	fmt.Println(err)
+	// Output: <nil>
 }
