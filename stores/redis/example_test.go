@@ -24,7 +24,7 @@ func Example() {
 
 	_, err := wechatgate.New(wechatgate.Options{ // the same on every machine
 		BaseURL:         "https://shop.example.com",
-		OfficialAccount: wechatgate.App{ID: "wx1234567890abcdef", Secret: "from the environment"},
+		OfficialAccount: wechatgate.App{ID: "wx1234567890abcdef", Secret: "from-the-environment"},
 		SessionKeys:     [][]byte{[]byte("stands for 32 random bytes or more")},
 		Store:           redisstore.Sessions(client, "shop:session:"),
 		CodeSignIn: wechatgate.CodeSignIn{
