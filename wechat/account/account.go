@@ -1,6 +1,5 @@
-// Package account is the voice of an official account (公众号): the calls that
-// its own servers make, which need the account's access token and not a
-// visitor's. It tells who follows the account, signs pages for the JS-SDK
+// Package account makes the calls of an official account's own servers (公众号),
+// which need the account's access token and not a visitor's. It tells who follows the account, signs pages for the JS-SDK
 // (wx.config) and makes any other call of WeChat's.
 //
 //	shop := account.New(wechat.App{ID: id, Secret: secret}, wechat.Client{})
