@@ -21,7 +21,8 @@ var errNoAccount = errors.New("wechatgate: JSConfig needs Options.OfficialAccoun
 // JSConfig returns what the page that a handler is about to render hands to
 // wx.config. It signs BaseURL with the request's path and query, so call it where
 // the request's URL is still as the gate saw it, and not behind a further
-// [http.StripPrefix]. It works without Options.JSSDK. Warm, it makes no call.
+// [http.StripPrefix]. It works without Options.JSSDK. With a fresh ticket it makes
+// no call.
 //
 // Errors are those of [account.Account.JSConfig], or that there is no
 // OfficialAccount.

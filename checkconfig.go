@@ -25,7 +25,7 @@ import (
 // first. Then it opens the sign-in page as a visitor would, for what only that
 // page says: that the two apps are swapped, or that BaseURL's host is not the
 // one in the console. What those pages say is known from visitors' reports; a
-// page that cannot be read is no error.
+// page that cannot be read is not an error.
 //
 // And it asks BaseURL + Prefix + "check", through whatever proxy stands there, for
 // an answer that only this gate's keys can make: never another host, without

@@ -48,7 +48,7 @@ type Chat struct {
 	// Token and EncodingAESKey are 令牌 and 消息加解密密钥 of the console's
 	// 服务器配置, with 安全模式 and XML. Its address is BaseURL + Prefix +
 	// "messages". Switching it on ends the console's own replies and menu. With
-	// neither set, that page is 404, and [Gate.CodeFor] serves sites that have a
+	// neither set, that page is 404, and Gate.CodeFor serves sites that have a
 	// message server already.
 	Token             string
 	EncodingAESKey    string
@@ -84,7 +84,7 @@ func (c CodeSignIn) Format(f fmt.State, _ rune) {
 // LogValue returns what Format writes.
 func (c CodeSignIn) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
 
-// CodePage is what PageCode and PageCodeShown have to say besides.
+// CodePage is the part of a [Page] that PageCode and PageCodeShown alone have.
 type CodePage struct {
 	Number    string            // 8 digits, on PageCode
 	Code      string            // 6 digits, on PageCodeShown

@@ -110,9 +110,14 @@ func TestLinksInTheTextsLeadSomewhere(t *testing.T) {
 			}
 		}
 	}
-	for _, file := range []string{"CHANGELOG.md", "CONTRIBUTING.md"} {
+	for _, file := range otherTexts() {
 		follow(file)
 	}
+}
+
+// otherTexts are those in one file, in one language or both.
+func otherTexts() []string {
+	return []string{"CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md", "stores/redis/README.md"}
 }
 
 func TestEveryPageIsListedInTheReadme(t *testing.T) {
@@ -274,7 +279,7 @@ func goBlocks(t *testing.T, file string) []string {
 func imports(fragment string) string {
 	var b strings.Builder
 	for _, path := range []string{
-		"fmt", "html", "net/http", "time", "github.com/gorilla/sessions", "github.com/wechatgate/wechatgate",
+		"fmt", "html", "net/http", "os", "time", "github.com/gorilla/sessions", "github.com/wechatgate/wechatgate",
 	} {
 		if regexp.MustCompile(`\b` + filepath.Base(path) + `\.[A-Z]`).MatchString(fragment) {
 			fmt.Fprintf(&b, "import %q\n", path)

@@ -9,11 +9,11 @@ import (
 )
 
 var (
-	// ErrNotSignedIn is what [Gate.User] and [Gate.Check] return for an
+	// ErrNotSignedIn is what Gate.User and Gate.Check return for an
 	// anonymous visitor. Compare with errors.Is.
 	ErrNotSignedIn = errors.New("wechatgate: not signed in")
 
-	// ErrProfileRequired is what [Gate.CheckProfile] returns for a visitor who is
+	// ErrProfileRequired is what Gate.CheckProfile returns for a visitor who is
 	// signed in, but whose nickname and picture are not known. Compare with
 	// errors.Is.
 	ErrProfileRequired = errors.New("wechatgate: signed in, but the profile is not known")
@@ -35,10 +35,10 @@ const (
 	ReasonWeChat      Reason = "wechat"      // WeChat answered badly, or not in time
 	ReasonConfig      Reason = "config"      // a setting is wrong; the hint is in the log
 	ReasonBusy        Reason = "busy"        // WeChat is busy or throttles, or too many sign-ins are under way
-	ReasonSession     Reason = "session"     // a Store failed, or sessions do not stay
+	ReasonSession     Reason = "session"     // a Store, a CodeStore or CheckSession failed, or sessions do not stay
 	ReasonInternal    Reason = "internal"    // a function in Options panicked
 	ReasonCode        Reason = "code"        // a code was wrong, expired or used up
-	ReasonUpstream    Reason = "upstream"    // the site behind a proxy did not answer
+	ReasonUpstream    Reason = "upstream"    // the site behind a proxy did not answer; of the command wechatgate
 )
 
 // Error is a sign-in, or a look at a session, that failed. Reason and Status are

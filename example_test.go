@@ -10,10 +10,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/sessions"
@@ -593,25 +595,6 @@ func ExampleOptions_flow() {
 	// 200 /orders: your orders
 }
 
-// A site's own answer to scripts of visitors who are not signed in.
-func ExampleOptions_unauthorized() {
-	fake := wechattest.NewServer()
-	defer fake.Close()
-	site := start(fake, func(options wechatgate.Options) http.Handler {
-		options.Unauthorized = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(http.StatusUnauthorized)
-			fmt.Fprintln(w, `{"title":"Sign in first"}`)
-		})
-		return must(wechatgate.New(options)).Require(text("your orders"))
-	})
-	defer site.Close()
-
-	fetch(fake.Browser(wechatgate.BrowserDesktop), site.URL+"/api/orders")
-	// Output:
-	// 401 /api/orders: {"title":"Sign in first"}
-}
-
 // The log has one record for each sign-in, sign-out, refusal and failure. Event
 // and reason are there to be counted.
 func ExampleOptions_logger() {
@@ -758,6 +741,221 @@ func ExampleError() {
 	// Output:
 	// retry 403 true
 	// wechatgate: state: the callback's code or state is missing, doubled or malformed
+}
+
+// Mistakes have a field each, for programs that read their settings from elsewhere
+// and have other names for them.
+func ExampleOptionError() {
+	_, err := wechatgate.New(wechatgate.Options{
+		BaseURL:         "https://shop.example.com",
+		OfficialAccount: wechatgate.App{ID: "wx1234567890abcdef"},
+		SessionKeys:     [][]byte{[]byte("stands for 32 random bytes or more")},
+	})
+	var mistake *wechatgate.OptionError
+	if errors.As(err, &mistake) { // the first of them
+		names := map[string]string{"OfficialAccount.Secret": "SHOP_APP_SECRET"}
+		fmt.Println(names[mistake.Field]+":", mistake.Problem)
+	}
+	// Output:
+	// SHOP_APP_SECRET: is missing, though the ID is set
+}
+
+// A reverse proxy answers itself: it asks Check, and hands what Check refuses to
+// Challenge. A header tells the site behind it who the visitor is; what a visitor
+// sends under that name is taken out. Command wechatgate is such a proxy, complete.
+func ExampleGate_Check() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	alice := wechattest.Person{Name: "alice"}
+	key := fake.OfficialAccount.ID + ":" + wechattest.OpenID(fake.OfficialAccount.ID, alice)
+
+	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "it is alice:", r.Header.Get("X-User") == key)
+	}))
+	defer behind.Close()
+	address, err := url.Parse(behind.URL)
+	if err != nil {
+		panic(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(address)
+		r.Out.Header.Del("X-User")
+		if user, signedIn := wechatgate.UserFromContext(r.In.Context()); signedIn {
+			r.Out.Header.Set("X-User", user.Key())
+		}
+	}}
+
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		gate := must(wechatgate.New(options))
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if gate.Owns(r) {
+				gate.ServeHTTP(w, r)
+				return
+			}
+			user, err := gate.Check(w, r)
+			if err != nil {
+				gate.Challenge(w, r, err)
+				return
+			}
+			if user != (wechatgate.User{}) { // anonymous visitors pass on public paths
+				r = r.WithContext(wechatgate.ContextWithUser(r.Context(), user))
+			}
+			proxy.ServeHTTP(w, r)
+		})
+	})
+	defer site.Close()
+
+	browser := fake.BrowserAs(wechatgate.BrowserWeChat, alice)
+	fetch(browser, site.URL+"/")
+	open(browser, site.URL+"/")
+	// Output:
+	// 401 /: {"error":"login_required","login_url":"http://site/wechat/login"}
+	// 200 /: it is alice: true
+}
+
+// A program takes up new settings without a restart. Handlers are wrapped anew,
+// and one pointer leads new requests to them.
+func ExampleGate_Renew() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	var reload func()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		gate := must(wechatgate.New(options))
+		var current atomic.Pointer[http.Handler]
+		use := func(g *wechatgate.Gate) {
+			handler := g.Require(text("the page"))
+			current.Store(&handler)
+			gate = g
+		}
+		use(gate)
+		reload = func() { // on a signal, one at a time
+			options.Public = []string{"GET /news"}
+			renewed, err := gate.Renew(options)
+			if err != nil {
+				fmt.Println(err) // the old settings stay
+				return
+			}
+			use(renewed)
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*current.Load()).ServeHTTP(w, r) })
+	})
+	defer site.Close()
+
+	visitor, stranger := fake.Browser(wechatgate.BrowserWeChat), fake.Browser(wechatgate.BrowserMobile)
+	open(visitor, site.URL+"/orders")
+	open(stranger, site.URL+"/news")
+	reload()
+	fetch(visitor, site.URL+"/orders") // still signed in
+	open(stranger, site.URL+"/news")
+	// Output:
+	// 200 /orders: the page
+	// 401 /news: 请在微信中打开
+	// 200 /orders: the page
+	// 200 /news: the page
+}
+
+// A handler that signs the visitor out and answers by itself. It checks first that
+// the request comes from this site.
+func ExampleGate_SignOut() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		gate := must(wechatgate.New(options))
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /orders", text("your orders"))
+		mux.HandleFunc("POST /account/close", func(w http.ResponseWriter, r *http.Request) {
+			if err := gate.SignOut(w, r); err != nil { // a Store is out of order
+				http.Error(w, "try again later", http.StatusServiceUnavailable)
+				return
+			}
+			fmt.Fprintln(w, "Goodbye.")
+		})
+		return http.NewCrossOriginProtection().Handler(gate.Require(mux))
+	})
+	defer site.Close()
+
+	browser := fake.Browser(wechatgate.BrowserWeChat)
+	open(browser, site.URL+"/orders")
+	submit(browser, site.URL+"/account/close")
+	open(browser, site.URL+"/orders")
+	// Output:
+	// 200 /orders: your orders
+	// 200 /account/close: Goodbye.
+	// 401 /orders: 已退出登录
+}
+
+// A menu has a link to sign in, and a form to sign out: a form does it at once.
+func ExampleGate_LoginURL() {
+	menu := template.Must(template.New("").Parse(`{{with .SignedIn}}<form method="post" action="{{$.Out}}"><button>Sign out</button></form>
+{{else}}<a href="{{$.In}}">Sign in</a>
+{{end}}`))
+
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	gate := must(wechatgate.New(fake.Options("https://shop.example.com")))
+	handler := gate.Optional(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, signedIn := wechatgate.UserFromContext(r.Context())
+		_ = menu.Execute(w, map[string]any{
+			"SignedIn": signedIn,
+			"In":       gate.LoginURL(r.URL.Path),
+			"Out":      gate.LogoutURL("/"),
+		})
+	}))
+
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/cart", nil))
+	fmt.Print(w.Body)
+	fmt.Println(gate.LogoutURL("/"))
+	// Output:
+	// <a href="https://shop.example.com/wechat/login?return_to=%2Fcart">Sign in</a>
+	// https://shop.example.com/wechat/logout?return_to=%2F
+}
+
+// The visitor reads why. The text of any other error goes to the log alone.
+func ExampleRefuse() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	alice := wechattest.Person{Name: "alice"}
+	members := map[string]bool{wechattest.OpenID(fake.OfficialAccount.ID, alice): true}
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.OnLogin = func(_ *http.Request, login *wechatgate.Login) error {
+			if !members[login.User.OpenID] {
+				return wechatgate.Refuse("This shop is for members. Ask at the counter.")
+			}
+			return nil
+		}
+		options.Page = func(w http.ResponseWriter, _ *http.Request, p wechatgate.Page) {
+			http.Error(w, p.Message, p.Status) // the built-in page shows it, too
+		}
+		return must(wechatgate.New(options)).Require(text("your orders"))
+	})
+	defer site.Close()
+
+	open(fake.BrowserAs(wechatgate.BrowserWeChat, alice), site.URL+"/orders")
+	open(fake.BrowserAs(wechatgate.BrowserWeChat, wechattest.Person{Name: "bob"}), site.URL+"/orders")
+	// Output:
+	// 200 /orders: your orders
+	// 403 /wechat/callback: This shop is for members. Ask at the counter.
+}
+
+// An API in a format of its own says why it refuses, and where to sign in.
+func ExampleChallengeFromContext() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := start(fake, func(options wechatgate.Options) http.Handler {
+		options.Unauthorized = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			challenge, _ := wechatgate.ChallengeFromContext(r.Context()) // here there always is one
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprintf(w, `{"title": %q, "instance": %q}`, challenge.Error, challenge.LoginURL)
+		})
+		return must(wechatgate.New(options)).Require(text("your orders"))
+	})
+	defer site.Close()
+
+	fetch(fake.Browser(wechatgate.BrowserDesktop), site.URL+"/api/orders")
+	// Output:
+	// 401 /api/orders: {"title": "login_required", "instance": "http://site/wechat/login"}
 }
 
 // start serves the handler that build makes, with options that fit its address.

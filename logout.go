@@ -52,11 +52,11 @@ func (g *Gate) logoutPage(w http.ResponseWriter, r *http.Request) {
 	g.showPage(w, r, Page{Name: PageSignOut, Status: http.StatusOK, SignOutURL: g.LogoutURL(parameter(r, "return_to"))})
 }
 
-// SignOut ends the visitor's session, for a handler of the site's own: what POST
-// logout does, and headers alone. It checks no origin: the handler has to be safe
-// from other sites' forms, for instance behind [http.CrossOriginProtection]. The
-// error is an [*Error] with ReasonSession when a Store failed; nobody is signed
-// out then.
+// SignOut ends the visitor's session, for a handler of the site's own. It does
+// what POST logout does, but writes headers only: the answer is the handler's. It
+// does not check where the request comes from: the handler has to be safe from
+// other sites' forms, for instance behind [http.CrossOriginProtection]. The error is
+// an [*Error] with ReasonSession when a Store failed; nobody is signed out then.
 func (g *Gate) SignOut(w http.ResponseWriter, r *http.Request) error {
 	if err := g.signOut(g.visit(w, r)); err != nil {
 		return err

@@ -161,7 +161,8 @@ func originOf(address string) string {
 // Require lets a request through when its visitor is signed in, with the [User]
 // in its context. Others are sent to sign in and come back to the page they
 // asked for; requests of scripts and images are answered with
-// Options.Unauthorized. When a Store fails, the gate stays closed.
+// Options.Unauthorized. When a Store or CheckSession fails, the gate stays closed
+// and answers 503.
 //
 // It serves the gate's own pages, too, so that
 //
@@ -202,8 +203,8 @@ func (g *Gate) RequireUnionID(next http.Handler) http.Handler {
 }
 
 // Optional lets every request through, with a [User] in its context if its
-// visitor is signed in. It never redirects and never fails: with a Store that is
-// unavailable, all are anonymous, and the log says so.
+// visitor is signed in. It never redirects and never fails: while a Store or
+// CheckSession fails, the visitor is anonymous, and the log says why.
 //
 // It serves the gate's own pages, as Require does.
 func (g *Gate) Optional(next http.Handler) http.Handler {
@@ -247,7 +248,8 @@ func (g *Gate) wrap(method string, n need, next http.Handler) http.Handler {
 //
 // A nil error lets the request through; the User is zero for an anonymous visitor
 // of Options.Public. Otherwise hand the error to [Gate.Challenge]: it is
-// [ErrNotSignedIn], or an [*Error] with ReasonSession when a Store failed.
+// [ErrNotSignedIn], or an [*Error] with ReasonSession when a Store or CheckSession
+// failed.
 //
 // Check knows nothing of the gate's own pages, to which everybody has access: ask
 // [Gate.Owns] first.
@@ -296,7 +298,8 @@ func (e *challengeError) Unwrap() error { return e.error }
 // Challenge answers a request that [Gate.Check] or [Gate.CheckProfile] refused, as
 // Require or RequireProfile would have: err says which. An [*Error] gets the page
 // that goes with its Reason, with its Status (that of the Reason where it is none),
-// and one log record.
+// and one log record. A nil error counts as [ErrNotSignedIn], any other as
+// [ReasonInternal].
 func (g *Gate) Challenge(w http.ResponseWriter, r *http.Request, err error) {
 	var (
 		refused *challengeError

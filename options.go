@@ -24,9 +24,9 @@ import (
 // prints, logs and marshals without the secret.
 type App = wechat.App
 
-// Options configures a [Gate]. BaseURL, one app, or the chat of CodeSignIn, and
-// one session key are required; the zero value of everything else is a good
-// default.
+// Options configures a [Gate]. Required are BaseURL, one session key, and
+// OfficialAccount, Website or the chat of CodeSignIn. The zero value of everything
+// else is a good default.
 //
 // [New] copies what it needs. Functions in Options are called by many
 // goroutines at once.
@@ -39,7 +39,7 @@ type Options struct {
 	//
 	// It is https, without a port, unless the host is a loopback address
 	// or InsecureBaseURL is set. With a mount path the gate sees the paths
-	// below it: put [http.StripPrefix], or a proxy that strips, in front.
+	// below it: put http.StripPrefix, or a proxy that strips, in front.
 	BaseURL string
 
 	// OfficialAccount (公众号) signs people in inside WeChat, silently. It has
@@ -57,11 +57,11 @@ type Options struct {
 	SessionKeys [][]byte
 
 	// Prefix is where the gate's own pages are: login, callback, logout,
-	// signed-out, user, resend, check, js-config, code and messages. It begins and ends with a slash.
-	// Default "/wechat/".
+	// signed-out, user, resend, check, js-config, code and messages. It begins and
+	// ends with a slash. Default "/wechat/".
 	Prefix string
 
-	// Public lists [http.ServeMux] patterns, without a host, that are let
+	// Public lists http.ServeMux patterns, without a host, that are let
 	// through without signing in, such as "GET /static/" or "/{$}". Visitors
 	// who are signed in are still known there. A path that two programs could
 	// read differently is never public: one that is not clean, or holds ";", an
@@ -112,30 +112,32 @@ type Options struct {
 
 	// OnLogin is called at the end of each sign-in, before there is a session.
 	// An error refuses the visitor; its text goes to the log and never to the
-	// page, unless it is made by [Refuse]. The first place for a ban, and for
+	// page, unless it is made by Refuse. The first place for a ban, and for
 	// noting who came. What it puts into Login.Profile satisfies
-	// [Gate.RequireProfile]; Login.Data is kept in the session; Login.ReturnTo
+	// Gate.RequireProfile; Login.Data is kept in the session; Login.ReturnTo
 	// may be changed to another local target.
 	//
 	// It has 10 seconds, by the request's context, and does not end when the
 	// visitor leaves. That context has the values of the visitor's request until
 	// its handler returns, and none after that, as frameworks give them to other
 	// requests then. When WeChat calls back twice, OnLogin runs once. A panic in
-	// it is contained, makes no session, and is answered with [ReasonInternal].
+	// it is contained, makes no session, and is answered with ReasonInternal.
 	OnLogin func(*http.Request, *Login) error
 
 	// OnLogout is called when a signed-in visitor signs out.
 	OnLogout func(*http.Request, User)
 
 	// CheckSession is called on each request of a signed-in visitor, so it
-	// must be fast. [ErrSessionRevoked] ends the session; inside WeChat the
+	// must be fast. ErrSessionRevoked ends the session; inside WeChat the
 	// next page view signs the person in again, so a ban belongs in OnLogin as
 	// well. Any other error is answered with 503: the gate stays closed.
 	CheckSession func(*http.Request, User) error
 
 	// Flow chooses how a visitor signs in. Nil, or FlowDefault as its answer,
-	// means: silently inside WeChat, by QR code on a computer, and elsewhere by
-	// a code, with CodeSignIn, or else by a page that says to open WeChat.
+	// means: with OfficialAccount silently inside WeChat, with Website by QR code
+	// on a computer, with CodeSignIn by a code elsewhere, and else a page that
+	// says what to open. A flow that is not set up is answered with 403 and
+	// ReasonUnsupported.
 	Flow func(*http.Request, Browser) Flow
 
 	// Page replaces the gate's pages. It writes the response with p.Status;
@@ -165,7 +167,7 @@ type Options struct {
 	CodeSignIn CodeSignIn
 
 	// Unauthorized answers requests of scripts, images and the like from
-	// visitors who are not signed in; [ChallengeFromContext] tells it why, and
+	// visitors who are not signed in; ChallengeFromContext tells it why, and
 	// where to sign in. Default: 401 and
 	// {"error":"login_required","login_url":"https://…/wechat/login"}.
 	Unauthorized http.Handler

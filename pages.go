@@ -14,16 +14,16 @@ import (
 type PageName string
 
 const (
-	PageSignIn       PageName = "sign-in"        // with WeChat's QR code in FrameURL
+	PageSignIn       PageName = "sign-in"        // WeChat's QR code, in FrameURL
 	PageConsent      PageName = "consent"        // why nickname and picture are asked for, and a button
 	PageSignOut      PageName = "sign-out"       // a button that posts to SignOutURL
-	PageSignedOut    PageName = "signed-out"     // and a button to sign in again
-	PageOpenInWeChat PageName = "open-in-wechat" // the address in PageURL, to open there
-	PageSnapshot     PageName = "snapshot"       // press 使用完整服务
+	PageSignedOut    PageName = "signed-out"     // says so, with a button to sign in again
+	PageOpenInWeChat PageName = "open-in-wechat" // says to open PageURL in WeChat
+	PageSnapshot     PageName = "snapshot"       // says to press 使用完整服务
 	PageRetry        PageName = "retry"          // something failed that another try may mend
 	PageError        PageName = "error"          // something failed that another try will not mend
 	PageCode         PageName = "code"           // a number, and a field for the code that WeChat shows for it
-	PageCodeShown    PageName = "code-shown"     // that code, on the phone
+	PageCodeShown    PageName = "code-shown"     // on the phone: that code
 )
 
 // Page is what a page of the gate has to say. Options.Page gets it; the built-in

@@ -100,14 +100,14 @@ func retryAfter(err *Error) int {
 // Challenge is why a non-navigation request gets 401, and where its visitor can
 // sign in.
 type Challenge struct {
-	Error    string `json:"error"`     // "login_required", or "profile_required" for a visitor who is signed in
+	Error    string `json:"error"`     // "login_required", or "profile_required" for a visitor who is signed in and lacks a profile or unionid
 	LoginURL string `json:"login_url"` // absolute; add return_to, a path below BaseURL
 }
 
 type challengeKey struct{}
 
-// ChallengeFromContext returns why a request got to Options.Unauthorized, and
-// whether it is such a request.
+// ChallengeFromContext returns why a request got to Options.Unauthorized. It
+// reports false for every other request.
 func ChallengeFromContext(ctx context.Context) (Challenge, bool) {
 	c, ok := ctx.Value(challengeKey{}).(Challenge)
 	return c, ok

@@ -17,14 +17,15 @@ type User struct {
 	// person has another openid in another app.
 	OpenID string `json:"open_id"`
 	// UnionID is the same in all apps that are bound to one Open Platform
-	// account (微信开放平台). It is often empty: an official account tells it
-	// under snsapi_userinfo only, and appears with it the day it is bound.
-	// Use it to link what two apps know, not as a key.
+	// account (微信开放平台). It is often empty: an official account has to be
+	// bound to one, and then tells it with the profile, of followers (see
+	// Options.AskFollower), and otherwise now and then. Use it to link what two
+	// apps know, not as a key.
 	UnionID string `json:"union_id,omitempty"`
 	// Scope is what WeChat granted, which can be less than was asked for.
 	Scope wechat.Scope `json:"scope,omitempty"`
 	// Nickname and AvatarURL are empty unless a profile was read; see
-	// [Gate.RequireProfile]. Both are chosen by the person: escape them.
+	// Gate.RequireProfile. Both are chosen by the person: escape them.
 	Nickname  string `json:"nickname,omitempty"`
 	AvatarURL string `json:"avatar_url,omitempty"`
 	// Data is what OnLogin put into Login.Data: the site's own user ID, a role.

@@ -41,7 +41,7 @@ func (t Token) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("openid", t.OpenID), slog.String("scope", string(t.Scope)))
 }
 
-// MarshalJSON writes the fields that are no secret.
+// MarshalJSON writes the fields that are not secret.
 func (t Token) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		OpenID    string

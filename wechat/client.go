@@ -17,7 +17,7 @@ const Timeout = call.Timeout
 type Client struct {
 	// HTTP makes the requests; nil means a plain client that honours the
 	// proxy settings of the environment. Its CheckRedirect, cookie jar and
-	// kept-alive connections are not used. A transport that is no
+	// kept-alive connections are not used. A transport other than an
 	// *http.Transport is used as it is: it has to honour the request's
 	// context, and must not send a request twice.
 	HTTP *http.Client

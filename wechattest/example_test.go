@@ -1,6 +1,7 @@
 package wechattest_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/wechatgate/wechatgate"
 	"github.com/wechatgate/wechatgate/wechat"
+	"github.com/wechatgate/wechatgate/wechat/push"
 	"github.com/wechatgate/wechatgate/wechattest"
 )
 
@@ -146,6 +148,72 @@ func ExampleServer_AnswerNext() {
 	// /wechat/callback 502 Bad Gateway
 }
 
+// A visitor whose person presses the buttons of the gate's pages: on the page that
+// asks for nickname and avatar, and in a form to sign out.
+func ExampleServer_Visitor() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	site := newShop(fake)
+	defer site.Close()
+
+	ctx := context.Background()
+	visitor := fake.Visitor(wechatgate.BrowserWeChat, wechattest.Habits{Person: &wechattest.Person{Name: "alice", Nickname: "小艾"}})
+	page, err := visitor.Get(ctx, site.URL+"/profile")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(page.URL.Path, page.Status, page.Waits == wechattest.WaitConsent)
+	page, err = visitor.Press(ctx, page, "", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(page.URL.Path, page.Status, page.Body)
+
+	page, err = visitor.PostForm(ctx, site.URL+"/wechat/logout", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(page.URL.Path, page.Status, len(visitor.Cookies(site.URL)), "cookie, which says so")
+	// Output:
+	// /profile 401 true
+	// /profile 200 Profile of 小艾
+	// /wechat/signed-out 200 1 cookie, which says so
+}
+
+// People write to the account, and a message server of the site's own answers.
+func ExampleServer_Chat() {
+	fake := wechattest.NewServer()
+	defer fake.Close()
+	handler := &push.Handler{
+		AppID:          fake.OfficialAccount.ID,
+		Token:          "TokenOfTheConsole",
+		EncodingAESKey: "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG", // 43 characters
+		OnMessage: func(_ context.Context, m push.Message) (string, error) {
+			if m.Type != "text" {
+				return "", nil
+			}
+			return "You wrote: " + m.Content, nil
+		},
+	}
+	server := httptest.NewServer(handler)
+	defer server.Close()
+
+	ctx := context.Background()
+	chat := fake.Chat(server.URL, wechattest.ChatSettings{Token: handler.Token, EncodingAESKey: handler.EncodingAESKey})
+	fmt.Println(chat.Check(ctx)) // as the console does when it saves the address
+	reply, err := chat.Text(ctx, wechattest.Person{Name: "alice"}, "Are you open today?")
+	fmt.Println(reply, err)
+	status, _, err := chat.Forge(ctx, wechattest.ForgeSignature, wechattest.Person{Name: "mallory"}, "I am alice")
+	fmt.Println(status, err)
+	// Output:
+	// <nil>
+	// You wrote: Are you open today? <nil>
+	// 403 <nil>
+}
+
 // newShop starts the site under test.
 func newShop(fake *wechattest.Server) *httptest.Server {
 	var shop http.Handler
@@ -154,9 +222,15 @@ func newShop(fake *wechattest.Server) *httptest.Server {
 	if err != nil {
 		panic(err)
 	}
-	shop = gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/orders", func(w http.ResponseWriter, r *http.Request) {
 		user, _ := wechatgate.UserFromContext(r.Context())
 		_, _ = io.WriteString(w, "Orders of "+user.OpenID)
-	}))
+	})
+	mux.Handle("/profile", gate.RequireProfile(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, _ := wechatgate.UserFromContext(r.Context())
+		_, _ = io.WriteString(w, "Profile of "+user.Nickname)
+	})))
+	shop = gate.Require(mux)
 	return site
 }

@@ -39,7 +39,7 @@ const (
 // [Server.SignInAs], [Server.Ask] and others say otherwise.
 type Server struct {
 	// URL is where visitors find the fake's pages, without a slash at its end.
-	// [Server.Endpoints] has the address for calls, too.
+	// Server.Endpoints has the address for calls, too.
 	URL string
 	// OfficialAccount and Website are a made-up app of each kind, bound to one
 	// Open Platform account. No two servers share one. They are not to be changed.
@@ -304,12 +304,14 @@ const (
 // in, or refuses, or comes as a snapshot: for a QR code, in a frame as well, and
 // for snsapi_userinfo. AskNever is the default.
 //
-// The buttons of these pages are, for a test that drives a real browser:
-// button[data-person="alice"] for each person, of whom button[data-action="allow"]
-// is the one who would sign in otherwise; button[data-action="somebody"], which
-// signs in whose name is in input[name="name"], anybody at all;
-// button[data-action="refuse"]; and under snsapi_userinfo
-// button[data-action="snapshot"].
+// A test that drives a real browser finds the buttons of these pages by these
+// selectors:
+//
+//	button[data-person="alice"]       signs alice in; there is one for each person
+//	button[data-action="allow"]       the one of them who would sign in otherwise
+//	button[data-action="somebody"]    signs in the person named in input[name="name"]
+//	button[data-action="refuse"]      refuses
+//	button[data-action="snapshot"]    comes as a snapshot; under snsapi_userinfo alone
 func (s *Server) Ask(asking Asking) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -383,7 +385,7 @@ func mustKnow(op string) {
 
 // Call is a request that the server has seen. It holds no secret.
 type Call struct {
-	Op string // as in [Server.FailNext]
+	Op string // as in Server.FailNext
 	// AppID is the app that the query names, or whose token it brings; empty
 	// where that is none of the server's.
 	AppID string

@@ -52,7 +52,7 @@ type Habits struct {
 // person has to press a button. Their errors hold no query, and so no code. A
 // Visitor may be used by many goroutines at once.
 type Visitor struct {
-	// Client is a browser as [Server.Browser] returns it, with the same cookies.
+	// Client is a browser as Server.Browser returns it, with the same cookies.
 	Client *http.Client
 
 	pages *http.Client

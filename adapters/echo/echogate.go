@@ -1,4 +1,4 @@
-// Package echogate puts a wechatgate.Gate in front of echo v5.
+// Package echogate puts a [wechatgate.Gate] in front of echo v5.
 //
 //	gate, err := wechatgate.New(options)
 //	if err != nil {

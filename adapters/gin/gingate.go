@@ -1,4 +1,4 @@
-// Package gingate puts a wechatgate.Gate in front of gin.
+// Package gingate puts a [wechatgate.Gate] in front of gin.
 //
 //	gate, err := wechatgate.New(options)
 //	if err != nil {

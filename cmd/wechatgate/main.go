@@ -1,6 +1,16 @@
 // Command wechatgate is a gate for sites in any language: it keeps pages for
 // visitors who have signed in with WeChat. With --upstream it is a reverse proxy;
-// without, nginx, Caddy, Traefik and Envoy ask it who may pass. README.md says how.
+// without, nginx, Caddy, Traefik and Envoy ask it who may pass. The site reads who
+// the visitor is from headers.
+//
+//	go install github.com/wechatgate/wechatgate/cmd/wechatgate@latest
+//	wechatgate --demo     # a fake WeChat and a small site, without an account
+//	wechatgate --help     # all settings
+//	wechatgate check      # asks WeChat whether IDs and secrets are right
+//
+// README.md, and [Sites in any language], say how to set it up.
+//
+// [Sites in any language]: https://github.com/wechatgate/wechatgate/blob/main/docs/any-language.md
 package main
 
 import (

@@ -10,7 +10,7 @@ import (
 	"github.com/wechatgate/wechatgate"
 )
 
-// Codes returns a CodeStore that keeps its values in Redis, below keys that begin
+// Codes returns a [wechatgate.CodeStore] that keeps its values in Redis, below keys that begin
 // with "wechatgate:code:", and leaves their expiry to it. Its errors hold no key
 // and no value.
 //

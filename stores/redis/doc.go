@@ -1,4 +1,4 @@
-// Package redisstore keeps sessions and sign-in codes of a wechatgate.Gate in
+// Package redisstore keeps sessions and sign-in codes of a [wechatgate.Gate] in
 // Redis, with go-redis v9 and Redis 6.2 or later:
 //
 //	client := redis.NewClient(&redis.Options{
@@ -17,8 +17,8 @@
 //		},
 //	})
 //
-// Time limits are the client's business. Without ContextTimeoutEnabled go-redis
-// pays no attention to a context's deadline.
+// Set time limits on the client: a Redis that hangs would keep every page waiting.
+// Without ContextTimeoutEnabled go-redis ignores a context's deadline.
 //
 // Give Redis persistence (appendonly yes), or a restart signs everybody out, and
 // maxmemory-policy noeviction, or it forgets sessions and tries when memory is

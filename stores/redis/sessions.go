@@ -18,8 +18,8 @@ import (
 
 // Sessions returns a Store that keeps sessions in Redis and their IDs, 256
 // random bits each, in cookies. Nothing is signed: an ID cannot be guessed, and
-// is all that a cookie has to prove. Redis has a hash of it behind keyPrefix, so
-// that who reads Redis gets nobody's cookie. Two sites that share a Redis need
+// is all that a cookie has to prove. Redis has a hash of it behind keyPrefix:
+// reading Redis gives nobody a cookie. Two sites that share a Redis need
 // different prefixes.
 //
 // It keeps what the gate keeps: strings under keys that are strings, both valid

@@ -1,7 +1,11 @@
-// Package account is the voice of an official account (公众号): the calls that
-// its own servers make, which need the account's access token and not a
-// visitor's. It tells who follows the account, signs pages for the JS-SDK
+// Package account makes the calls of an official account's own servers (公众号),
+// which need the account's access token and not a visitor's. It tells who follows the account, signs pages for the JS-SDK
 // (wx.config) and makes any other call of WeChat's.
+//
+//	shop := account.New(wechat.App{ID: id, Secret: secret}, wechat.Client{})
+//	follower, err := shop.Follower(ctx, openID)
+//
+// A program with a gate has one already: wechatgate's Gate.Account.
 //
 // Tokens and tickets live in memory. Several machines, and several programs,
 // need to share nothing: they ask for the stable token (POST
@@ -14,9 +18,9 @@
 // https://developers.weixin.qq.com/doc/offiaccount/ ; "seen" is what developers
 // report and Tencent does not document.
 //
-// Every call to WeChat has [wechat.Timeout]. A failed one is a [*wechat.Error]
-// that names the call and says what to mend; who leaves gets their context's
-// error instead. No error, log record or printed Account holds the AppSecret, a
+// Every call to WeChat ends after [wechat.Timeout]. A failed one is a
+// [*wechat.Error], which names the call and says what to mend; a caller whose
+// context ends gets the context's error instead. No error, log record or printed Account holds the AppSecret, a
 // token or a ticket.
 package account
 
@@ -40,7 +44,7 @@ import (
 // secrets.
 type Account struct {
 	// Logger gets one record for each failed fetch of a token or ticket, at
-	// level Error where a setting is wrong ([wechat.ClassConfig]), else at
+	// level Error where a setting is wrong (wechat.ClassConfig), else at
 	// Warn. Nil means slog.Default(). Set it before the Account is used.
 	Logger *slog.Logger
 

@@ -25,19 +25,19 @@ var exampleApp = wechat.App{ID: "wx1234567890abcdef", Secret: "the-secret"}
 
 const exampleToken = `{"access_token":"the-token","expires_in":7200}`
 
-func ExampleNew() {
-	shop := account.New(wechat.App{ID: "wx1234567890abcdef", Secret: "the-secret"}, wechat.Client{})
-	fmt.Printf("%+v\n", shop) // tells no secret
-	// Output: Account(wx1234567890abcdef)
-}
-
+// One token serves all who ask, until shortly before it ends.
 func ExampleAccount_Token() {
 	client, stop := standIn(map[string]string{"/cgi-bin/stable_token": exampleToken})
-	defer stop()
+	defer stop() // in programs, leave the client's Endpoints empty
 
-	token, err := account.New(exampleApp, client).Token(context.Background())
-	fmt.Println(len(token), err)
-	// Output: 9 <nil>
+	shop := account.New(wechat.App{ID: "wx1234567890abcdef", Secret: "the-secret"}, client)
+	for range 2 {
+		token, err := shop.Token(context.Background())
+		fmt.Println(len(token), err) // asked for once, and kept
+	}
+	// Output:
+	// 9 <nil>
+	// 9 <nil>
 }
 
 // A wrong setting is an error that says what to mend.
@@ -141,23 +141,17 @@ func ExampleSignJS() {
 	// Output: 0f9de62fce790f9a083d5c99e95740ceb90c27ed
 }
 
-func ExampleAccount_String() {
-	fmt.Println(account.New(exampleApp, wechat.Client{}).String())
-	// Output: Account(wx1234567890abcdef)
-}
-
-func ExampleAccount_MarshalJSON() {
-	text, err := json.Marshal(account.New(exampleApp, wechat.Client{}))
+// However an Account is printed, logged or marshalled, its secrets stay inside.
+func ExampleAccount() {
+	shop := account.New(exampleApp, wechat.Client{})
+	fmt.Println(shop)
+	fmt.Printf("%#v\n", shop)
+	fmt.Println(shop.LogValue())
+	text, err := json.Marshal(shop)
 	fmt.Println(string(text), err)
-	// Output: {"ID":"wx1234567890abcdef"} <nil>
-}
-
-func ExampleAccount_LogValue() {
-	fmt.Println(account.New(exampleApp, wechat.Client{}).LogValue())
-	// Output: wx1234567890abcdef
-}
-
-func ExampleAccount_Format() {
-	fmt.Printf("%#v\n", account.New(exampleApp, wechat.Client{}))
-	// Output: Account(wx1234567890abcdef)
+	// Output:
+	// Account(wx1234567890abcdef)
+	// Account(wx1234567890abcdef)
+	// wx1234567890abcdef
+	// {"ID":"wx1234567890abcdef"} <nil>
 }

@@ -46,12 +46,12 @@ type JSConfig struct {
 // single-page app, WeChat on iOS wants the address that was loaded first, and
 // Android the present one (seen).
 //
-// Apart from the fragment, pageURL is signed as it is. What location.href never
-// is, is [ErrURL]: an address that is not absolute http or https in lower case,
-// one with spaces, control characters or raw non-ASCII characters, a backslash
-// before the query, an upper-case host, a default or broken port, no host,
-// user:password, or more than 8 KB. It is not checked that the host is the
-// program's own: whoever may choose pageURL gets signatures for any page.
+// Apart from the fragment, pageURL is signed as it is. The error is [ErrURL] for
+// what location.href cannot be: an address that is not absolute http or https in
+// lower case, one with spaces, control characters, raw non-ASCII characters or a
+// backslash before the query, an upper-case host, a default or broken port, no
+// host, user:password, or more than 8 KB. It is not checked that the host is the
+// program's own: a visitor who may choose pageURL gets signatures for any page.
 //
 // The ticket is fetched again after 5 minutes: the call that finds it old waits
 // for up to a second, and while WeChat fails or is slow the old one serves, until
