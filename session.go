@@ -169,6 +169,17 @@ func (j *sessionJar) remember(c *seal.Cookies, o opened, payload string) *opened
 	return &o
 }
 
+// forget drops what is remembered of the request's sessions: nobody should come
+// with them again.
+func (j *sessionJar) forget(c *seal.Cookies) {
+	if j.recent == nil {
+		return
+	}
+	for value := range c.Values(suffixSession) {
+		j.recent.Remove(value)
+	}
+}
+
 func (j *sessionJar) valid(s *session, now time.Time) bool {
 	age := now.Sub(s.user.SignedInAt)
 	if age >= j.lifetime || age < -seal.ClockSkew {
@@ -210,6 +221,7 @@ func (j *sessionJar) begin(w http.ResponseWriter, l *lookup, s session) error {
 			return err
 		}
 	}
+	j.forget(&l.vault.Cookies)
 	j.cookies.Set(w, j.name, value, j.lifetime)
 	return nil
 }
@@ -219,6 +231,7 @@ func (j *sessionJar) end(w http.ResponseWriter, l *lookup) error {
 	if err := l.vault.Destroy(); err != nil {
 		return err
 	}
+	j.forget(&l.vault.Cookies)
 	j.cookies.Remove(w, j.name)
 	if j.idle > 0 {
 		j.cookies.Remove(w, j.name+suffixSeen)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wechatgate/wechatgate/internal/recent"
 	"github.com/wechatgate/wechatgate/internal/seal"
 	"github.com/wechatgate/wechatgate/internal/vault"
 	"github.com/wechatgate/wechatgate/wechat"
@@ -36,6 +37,7 @@ func testJar(idle time.Duration) *sessionJar {
 		lifetime: 7 * 24 * time.Hour,
 		idle:     idle,
 		seen:     seal.New(keys, "last seen", testBinding),
+		recent:   recent.New[opened](),
 	}
 }
 
@@ -373,6 +375,21 @@ func aSessionMark(t *testing.T, j *sessionJar, b tab) string {
 	v := j.testRead(t, b.request())
 	require.True(t, v.signedIn)
 	return v.mark
+}
+
+func TestNothingIsRememberedOfSessionsThatEnd(t *testing.T) {
+	j := testJar(0)
+	b := tab{}
+	b.signIn(t, j, aSession())
+	for what, end := range map[string]func(*lookup) error{
+		"a sign-out":     func(l *lookup) error { return j.end(httptest.NewRecorder(), l) },
+		"a next sign-in": func(l *lookup) error { return j.begin(httptest.NewRecorder(), l, aSession()) },
+	} {
+		require.True(t, j.testRead(t, b.request()).signedIn, what)
+		require.NotNil(t, j.recent.Get(b[sessionCookie]), what)
+		require.NoError(t, end(j.testRead(t, b.request())))
+		assert.Nil(t, j.recent.Get(b[sessionCookie]), what)
+	}
 }
 
 func TestRenewalThatRacesASignOutBringsNothingBack(t *testing.T) {

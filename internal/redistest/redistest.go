@@ -3,6 +3,7 @@ package redistest
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -31,7 +32,7 @@ type Server struct {
 func Start(t *testing.T, settings ...string) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") == "true" {
+		if os.Getenv("CI") == "true" { //nolint:forbidigo // no library: for tests
 			t.Fatal("CI needs Debian's package redis-server:", err)
 		}
 		t.Skip("redis-server is not installed: Debian's package has the same name")
@@ -46,7 +47,7 @@ func Start(t *testing.T, settings ...string) *Server {
 func (s *Server) Restart(t *testing.T) {
 	t.Helper()
 	_, port, _ := net.SplitHostPort(s.Address)
-	s.process = exec.Command("redis-server", append([]string{
+	s.process = exec.CommandContext(context.Background(), "redis-server", append([]string{ //nolint:gosec // arguments of tests
 		"--bind", "127.0.0.1", "--port", port, "--dir", s.directory,
 		"--save", "", "--appendonly", "yes", "--appendfsync", "no", // the kernel keeps what a killed process wrote
 	}, s.settings...)...)
@@ -63,7 +64,7 @@ func (s *Server) Restart(t *testing.T) {
 }
 
 func (s *Server) ping() error {
-	conn, err := net.DialTimeout("tcp", s.Address, patience)
+	conn, err := (&net.Dialer{Timeout: patience}).DialContext(context.Background(), "tcp", s.Address)
 	if err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 100 {
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(12000))) //nolint:gosec // no secret
-		if listener, err := net.Listen("tcp", address); err == nil {
+		if listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address); err == nil {
 			_ = listener.Close()
 			return address
 		}
