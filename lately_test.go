@@ -9,10 +9,12 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wechatgate/wechatgate"
@@ -161,3 +163,38 @@ var tellAll = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	u, ok := wechatgate.UserFromContext(r.Context())
 	fmt.Fprint(w, u, u.Data, ok)
 })
+
+// A remembered session is shared by requests. What a handler or a hook does to what
+// it was given reaches no other request.
+func TestHandlersCannotChangeWhatOthersSee(t *testing.T) {
+	hooks := func(o *wechatgate.Options) {
+		o.OnLogout = func(_ *http.Request, u wechatgate.User) { u.OpenID = "changed" }
+		o.CheckSession = func(_ *http.Request, u wechatgate.User) error {
+			u.OpenID = "changed"
+			return nil
+		}
+	}
+	for _, change := range []func(*wechatgate.Options){nil, hooks} {
+		g := newBenchGate(t, change)
+		requests := g.visitors(t, 50)
+		var group sync.WaitGroup
+		for k := range 8 {
+			group.Go(func() {
+				for i := range 300 {
+					n := (i*7 + k) % len(requests)
+					want := fmt.Sprintf("oLVPpjqs9BhvzwPj5A-%09d", n)
+					g.Require(g.Optional(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						u, _ := wechatgate.UserFromContext(r.Context())
+						assert.Equal(t, want, u.OpenID)
+						assert.Equal(t, []string{"Cookie"}, w.Header()["Vary"])
+						u.OpenID, u.ExpiresAt = "changed", time.Time{}
+						w.Header()["Vary"][0] = "changed"
+						r.Header.Set("Cookie", "changed")
+					}))).ServeHTTP(httptest.NewRecorder(), requests[n].Clone(t.Context()))
+					assert.NoError(t, g.SignOut(httptest.NewRecorder(), requests[n].Clone(t.Context())))
+				}
+			})
+		}
+		group.Wait()
+	}
+}
