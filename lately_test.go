@@ -46,6 +46,7 @@ func TestAGateThatRemembersAnswersAsANewOne(t *testing.T) {
 }
 
 func compareWithNew(t *testing.T, change func(*wechatgate.Options)) {
+	t.Helper()
 	options := wechatgate.Options{
 		BaseURL:         "https://shop.example.com",
 		OfficialAccount: wechatgate.App{ID: "wx0123456789abcdef", Secret: "0123456789abcdef0123456789abcdef"},
