@@ -85,11 +85,15 @@ func (g *Gate) readForm(w http.ResponseWriter, r *http.Request) page.FormData {
 	return form
 }
 
-// bodyOf returns a request's body, which has formTimeout to arrive. A request that
-// a program made by hand may have none.
+// bodyOf returns a request's body, which has formTimeout to arrive, or less where the
+// server says so. A request that a program made by hand may have none.
 func bodyOf(w http.ResponseWriter, r *http.Request) io.ReadCloser {
 	if r.Body == nil {
 		return http.NoBody
+	}
+	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if ok && server.ReadTimeout > 0 && server.ReadTimeout <= formTimeout {
+		return r.Body // a deadline of ours would replace it
 	}
 	// Not every ResponseWriter can: then the server's own limits hold.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTimeout))

@@ -2,8 +2,11 @@ package wechatgate_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"testing"
+	"time"
 
+	"github.com/gorilla/sessions"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -58,6 +61,43 @@ func TestRenewKeepsWhatTheGateRemembers(t *testing.T) {
 		assert.ErrorContains(t, err, "SessionKeys")
 	})
 }
+
+// A session that the earlier Gate opened a moment ago counts under the new options.
+func TestRenewedGatesJudgeSessionsAnew(t *testing.T) {
+	for what, row := range map[string]struct {
+		change func(*wechatgate.Options)
+		status int
+	}{
+		"the same options":      {func(*wechatgate.Options) {}, http.StatusNoContent},
+		"another key in front":  {func(o *wechatgate.Options) { o.SessionKeys = append([][]byte{otherKey}, o.SessionKeys...) }, http.StatusNoContent},
+		"a key that is dropped": {func(o *wechatgate.Options) { o.SessionKeys = [][]byte{otherKey} }, http.StatusUnauthorized},
+		"an app that is gone":   {func(o *wechatgate.Options) { o.Website = wechatgate.App{} }, http.StatusUnauthorized},
+		"another address":       {func(o *wechatgate.Options) { o.BaseURL = "https://other.example.com" }, http.StatusUnauthorized},
+		"a CheckSession": {func(o *wechatgate.Options) {
+			o.CheckSession = func(*http.Request, wechatgate.User) error { return wechatgate.ErrSessionRevoked }
+		}, http.StatusUnauthorized},
+		"an idle time, and no sign of use": {func(o *wechatgate.Options) { o.IdleTimeout = time.Hour }, http.StatusUnauthorized},
+		"a Store":                          {func(o *wechatgate.Options) { o.Store = sessions.NewCookieStore(otherKey) }, http.StatusUnauthorized},
+	} {
+		before := newBenchGate(t, nil)
+		ask := func(g *wechatgate.Gate) int {
+			w, r := httptest.NewRecorder(), before.page("/")
+			r.Header.Set("Accept", "application/json")
+			g.Require(page204).ServeHTTP(w, r)
+			return w.Code
+		}
+		require.Equal(t, http.StatusNoContent, ask(before.Gate), what)
+		options := before.options
+		row.change(&options)
+		after, err := before.Renew(options)
+		require.NoError(t, err, what)
+		assert.Equal(t, row.status, ask(after), what)
+		assert.Equal(t, row.status, ask(after), "%s, asked again", what)
+		assert.Equal(t, http.StatusNoContent, ask(before.Gate), "%s: the earlier Gate goes on", what)
+	}
+}
+
+var otherKey = []byte("another key, of 32 bytes or more")
 
 func TestRenewKeepsPauses(t *testing.T) {
 	s := newSite(t)

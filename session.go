@@ -163,7 +163,7 @@ func (j *sessionJar) remember(c *seal.Cookies, o opened, payload string) *opened
 	if _, more := c.Next(suffixSession, next); more > 0 {
 		return &o
 	}
-	if kept := j.recent.Put(value, o, len(payload)); kept != nil {
+	if kept := j.recent.Put(value, o, len(payload)+len(o.mark)); kept != nil {
 		return kept
 	}
 	return &o

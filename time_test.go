@@ -1,6 +1,7 @@
 package wechatgate_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -227,31 +229,88 @@ func TestNoSilentSignInForADay(t *testing.T) {
 }
 
 // Anybody can begin a form and never end it. A server without ReadTimeout would wait
-// for ever.
+// for ever; one whose ReadTimeout is shorter than the gate's waits that long.
 func TestFormsThatDoNotEnd(t *testing.T) {
-	for what, target := range map[string]string{
-		"a form that is kept": "/members",
-		"a sign-out":          "/wechat/logout",
-		"a code":              "/wechat/code",
+	for what, row := range map[string]struct {
+		target              string
+		readTimeout, answer time.Duration
+	}{
+		"a form that is kept":                  {"/members", 0, time.Minute},
+		"a sign-out":                           {"/wechat/logout", 0, time.Minute},
+		"a code":                               {"/wechat/code", 0, time.Minute},
+		"a form at a server that waits longer": {"/members", time.Hour, time.Minute},
+		"a form at a server that waits less":   {"/members", 10 * time.Second, 10 * time.Second},
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newClockedSite(t, func(o *wechatgate.Options) { o.CodeSignIn.Scan = true })
-				client, connection := net.Pipe()
-				web := &http.Server{Handler: s.handler}
-				go func() { _ = web.Serve(&oneConnection{connection: connection}) }()
-				defer web.Close()
-				_, err := fmt.Fprintf(client, "POST %s HTTP/1.1\r\nHost: shop.example.com\r\nOrigin: https://shop.example.com\r\n"+
-					"Accept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nreturn_to=", target)
+				client := dial(t, &http.Server{Handler: s.handler, ReadTimeout: row.readTimeout})
+				_, err := io.WriteString(client, post(row.target, 1000, "return_to="))
 				require.NoError(t, err)
 				start := time.Now()
 				answer, err := io.ReadAll(client)
 				require.NoError(t, err)
 				assert.Regexp(t, "^HTTP/1.1 [34]", string(answer))
-				assert.Equal(t, time.Minute, time.Since(start).Truncate(time.Second))
+				assert.Equal(t, row.answer, time.Since(start).Truncate(time.Second))
 			})
 		})
 	}
+}
+
+// The limit is for a form that the gate reads, and not for its connection, nor for
+// what goes to the site.
+func TestFormsTimeIsItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newClockedSite(t)
+		v := s.visitor()
+		v.signIn(t)
+		site := s.gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			n, err := io.Copy(io.Discard, r.Body)
+			fmt.Fprint(w, n, err, r.Context().Err())
+		}))
+		client := dial(t, &http.Server{Handler: site})
+		answers := bufio.NewReader(client)
+		read := func() (int, string) {
+			response, err := http.ReadResponse(answers, nil)
+			require.NoError(t, err)
+			body, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			return response.StatusCode, string(body)
+		}
+		_, err := io.WriteString(client, post("/members", 10, "return_to="))
+		require.NoError(t, err)
+		status, _ := read()
+		require.Equal(t, http.StatusUnauthorized, status, "the form is kept")
+		pass(5 * time.Minute)
+		_, err = io.WriteString(client, post("/upload", 180, "", "Cookie: "+v.cookieLine()))
+		require.NoError(t, err)
+		for range 180 {
+			pass(time.Second)
+			_, err = io.WriteString(client, "x")
+			require.NoError(t, err)
+		}
+		status, body := read()
+		assert.Equal(t, http.StatusOK, status)
+		assert.Equal(t, "180 <nil> <nil>", body)
+	})
+}
+
+// dial returns a connection to a server, which ends with the test.
+func dial(t *testing.T, server *http.Server) net.Conn {
+	t.Helper()
+	client, connection := net.Pipe()
+	go func() { _ = server.Serve(&oneConnection{connection: connection}) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return client
+}
+
+// post is a person's form for a page, of so many bytes.
+func post(target string, length int, begins string, headers ...string) string {
+	headers = append([]string{
+		"POST " + target + " HTTP/1.1", "Host: shop.example.com", "Origin: https://shop.example.com",
+		"Accept: text/html", "Content-Type: application/x-www-form-urlencoded", fmt.Sprint("Content-Length: ", length),
+	}, headers...)
+	return strings.Join(headers, "\r\n") + "\r\n\r\n" + begins
 }
 
 // oneConnection is a listener that has one, and no network.

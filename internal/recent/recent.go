@@ -13,10 +13,11 @@ const (
 	sets = 1024
 	ways = 16 // entries of one set; a set is chosen by the value's hash
 
-	// maxBytes bounds what a Table holds, with what an entry costs besides its
-	// strings. What does not fit is opened again.
-	maxBytes  = 15 << 19
-	entryCost = 256
+	// maxBytes bounds what a Table holds: with its own sets of pointers, that is less
+	// than 8 MB. What does not fit is opened again.
+	maxBytes = 61 << 17
+	// entryCost is what an entry takes besides its strings, for a V of up to 200 bytes.
+	entryCost = 224
 	// replaceOneIn is how many values come before one takes another's place. Where
 	// more browsers take turns than there is room for, those that are in stay, and
 	// are found; to give each newcomer a place would only cost.
@@ -90,7 +91,7 @@ func (t *Table[V]) Put(sealed string, v V, payload int) *V {
 	if len(sealed) > MaxValue {
 		return nil
 	}
-	size := int64(len(sealed) + payload + entryCost)
+	size := allocated(len(sealed)) + allocated(payload) + entryCost
 	chance := rand.Uint32() //nolint:gosec // decides who is remembered, and nothing else
 	mayReplace := chance%replaceOneIn == 0
 	full := t.bytes.Load()+size > maxBytes
@@ -110,15 +111,20 @@ func (t *Table[V]) Put(sealed string, v V, payload int) *V {
 		place = int(chance / replaceOneIn % ways)
 	}
 	old := s.entries[place].Load()
-	if grows := size - sizeOf(old); grows > 0 && t.bytes.Load()+grows > maxBytes {
+	grows := size - sizeOf(old)
+	// Counted first: of many that come at once, none takes what another was given.
+	if t.bytes.Add(grows) > maxBytes && grows > 0 {
+		t.bytes.Add(-grows)
+		// Entries that are never asked for again would keep out larger ones for ever.
+		t.drop(s, place, old)
 		return nil
 	}
 	e := &entry[V]{sealed: strings.Clone(sealed), size: size, v: v}
 	if !s.entries[place].CompareAndSwap(old, e) {
+		t.bytes.Add(-grows)
 		return nil // somebody else's entry is as good
 	}
 	s.tags[place].Store(tagOf(hash))
-	t.bytes.Add(e.size - sizeOf(old))
 	return &e.v
 }
 
@@ -129,7 +135,14 @@ func (t *Table[V]) Remove(sealed string) {
 	if s == nil {
 		return
 	}
-	if e, i := s.find(hash, sealed); e != nil && s.entries[i].CompareAndSwap(e, nil) {
+	if e, i := s.find(hash, sealed); e != nil {
+		t.drop(s, i, e)
+	}
+}
+
+// drop empties a place, if e is still there. A nil e is none.
+func (t *Table[V]) drop(s *set[V], place int, e *entry[V]) {
+	if e != nil && s.entries[place].CompareAndSwap(e, nil) {
 		t.bytes.Add(-e.size)
 	}
 }
@@ -166,6 +179,16 @@ func (s *set[V]) free() int {
 
 // hash is keyed by chance, so that the sets that values share cannot be chosen.
 func (t *Table[V]) hash(sealed string) uint64 { return maphash.String(t.seed, sealed) }
+
+// allocated is what n bytes take: the runtime hands out steps, of up to a quarter of
+// the length.
+func allocated(n int) int64 {
+	step := 16
+	for n > 12*step {
+		step *= 2
+	}
+	return int64((n + step - 1) / step * step)
+}
 
 func sizeOf[V any](e *entry[V]) int64 {
 	if e == nil {

@@ -46,19 +46,48 @@ func TestNothingOfTheHeaderIsKept(t *testing.T) {
 	assert.Nil(t, table.Put(strings.Repeat("x", MaxValue+1), "opened", 6), "longer ones are opened again")
 }
 
+// person is as large as what a gate keeps.
+type person struct {
+	payload string
+	_       [176]byte
+}
+
 func TestATableIsBounded(t *testing.T) {
-	for _, length := range []int{100, 300, MaxValue} {
-		table := New[string]()
+	// Some of these lengths are just beyond a step of the runtime's.
+	for _, length := range []int{100, 260, 300, 516, 772, 900, MaxValue} {
+		table := New[person]()
 		before := heap()
-		for i := range 20_000 {
+		for i := range 60_000 {
 			sealed := strconv.Itoa(i) + strings.Repeat("s", length)
-			table.Put(sealed[:length], strings.Repeat("p", length/2), length/2)
+			payload := strings.Repeat("p", length/2)
+			table.Put(sealed[:length], person{payload: payload}, len(payload))
 		}
 		grown := heap() - before
 		t.Logf("values of %d bytes: %d KB", length, grown>>10)
 		assert.Less(t, grown, int64(8<<20), "%d bytes", length)
 		runtime.KeepAlive(table)
 	}
+}
+
+// A table fills with what will never be asked for again, such as sessions that
+// ended. Those that come later may be larger.
+func TestLargerValuesComeInWhereSmallerOnesWere(t *testing.T) {
+	table := New[person]()
+	for i := range 50_000 {
+		table.Put("small "+strconv.Itoa(i)+strings.Repeat("s", 200), person{}, 100)
+	}
+	found := 0
+	for range 50 {
+		found = 0
+		for i := range 1000 {
+			sealed := "large " + strconv.Itoa(i) + strings.Repeat("s", 600)
+			if table.Get(sealed) != nil {
+				found++
+			}
+			table.Put(sealed, person{}, 300)
+		}
+	}
+	assert.Greater(t, found, 500)
 }
 
 func TestMostOf4096ValuesAreFoundInTurns(t *testing.T) {
