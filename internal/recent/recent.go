@@ -15,7 +15,7 @@ const (
 
 	// maxBytes bounds what a Table holds: with its own sets of pointers, that is less
 	// than 8 MB. What does not fit is opened again.
-	maxBytes = 61 << 17
+	maxBytes = 29 << 18
 	// entryCost is what an entry takes besides its strings, for a V of up to 200 bytes.
 	entryCost = 224
 	// replaceOneIn is how many values come before one takes another's place. Where
