@@ -156,17 +156,15 @@ func (j *sessionJar) openedLately(c *seal.Cookies, now time.Time) *opened {
 // remember keeps what the request's only session cookie was opened to. With
 // several it is not known which of them it was. It returns where o is now.
 func (j *sessionJar) remember(c *seal.Cookies, o opened, payload string) *opened {
-	if j.recent == nil {
-		return &o
-	}
 	value, next := c.Next(suffixSession, 0)
-	if _, more := c.Next(suffixSession, next); more > 0 {
-		return &o
+	_, several := c.Next(suffixSession, next)
+	if j.recent != nil && several == 0 {
+		if kept := j.recent.Put(value, o, len(payload)); kept != nil {
+			return kept
+		}
 	}
-	if kept := j.recent.Put(value, o, len(payload)+len(o.mark)); kept != nil {
-		return kept
-	}
-	return &o
+	own := o // on the heap only here
+	return &own
 }
 
 // forget drops what is remembered of the request's sessions: nobody should come

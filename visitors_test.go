@@ -23,16 +23,26 @@ import (
 func BenchmarkVisitors(b *testing.B) {
 	for _, n := range []int{1000, 4096, 20_000, 50_000} {
 		g := newBenchGate(b, nil)
-		handler, requests := g.Require(page204), g.visitors(b, n)
+		handler, cookies := g.Require(page204), g.visitors(b, n)
+		// One request for all, as a server's is fresh in the processor's cache.
+		request := g.page("/")
+		cookie := request.Header["Cookie"]
 		b.Run(fmt.Sprintf("Require, visitors in turns=%d", n), func(b *testing.B) {
 			w := &nowhere{header: http.Header{}}
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
+			visit := func(i int) {
+				cookie[0] = cookies[i%n]
 				w.reset()
-				handler.ServeHTTP(w, requests[i%n])
+				handler.ServeHTTP(w, request)
 				if w.status != http.StatusNoContent {
 					b.Fatal(w.status)
 				}
+			}
+			for i := range 2 * n { // what is measured is how it goes on, not how it begins
+				visit(i)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				visit(i)
 			}
 		})
 		codec := codecOf(b, g.options.SessionKeys[0], "session")
@@ -40,7 +50,7 @@ func BenchmarkVisitors(b *testing.B) {
 			var payload []byte
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				value := strings.TrimPrefix(requests[i%n].Header.Get("Cookie"), benchCookie+"=")
+				value := strings.TrimPrefix(cookies[i%n], benchCookie+"=")
 				if err := codec.Decode(benchCookie, value, &payload); err != nil {
 					b.Fatal(err)
 				}
@@ -54,15 +64,15 @@ func BenchmarkVisitors(b *testing.B) {
 // opened a page of each; and what a page view costs where the tenants take turns.
 func BenchmarkTenants(b *testing.B) {
 	const tenants, visitors = 1000, 100
-	requests := make([][]*http.Request, tenants)
+	cookies := make([][]string, tenants)
 	key := func(i int) []byte { return fmt.Appendf(nil, "the session key of tenant number %d", i) }
 	site := func(i int) string { return fmt.Sprintf("https://shop%d.example.com", i) }
 	app := func(i int) string { return fmt.Sprintf("wx%016d", i) }
-	for i := range requests {
+	for i := range cookies {
 		codec := codecFor(b, site(i), key(i), "session")
 		for v := range visitors {
 			payload := newPayload(app(i), fmt.Sprintf("oLVPpjqs9BhvzwPj5A-%09d", v))
-			requests[i] = append(requests[i], signedIn(b, codec, payload))
+			cookies[i] = append(cookies[i], cookieLine(b, codec, payload))
 		}
 	}
 	gates := make([]http.Handler, tenants)
@@ -81,10 +91,14 @@ func BenchmarkTenants(b *testing.B) {
 		gates[i] = g.Require(page204)
 	}
 	perGate := func() float64 { return float64(heapInUse()-before) / tenants }
+	w, request := &nowhere{header: http.Header{}}, navigation("/")
 	visit := func(i, v int) {
-		w := &nowhere{header: http.Header{}}
-		gates[i].ServeHTTP(w, requests[i][v])
-		require.Equal(b, http.StatusNoContent, w.status)
+		request.Header["Cookie"] = cookies[i][v : v+1]
+		w.reset()
+		gates[i].ServeHTTP(w, request)
+		if w.status != http.StatusNoContent {
+			b.Fatal(w.status)
+		}
 	}
 	empty := perGate()
 	for i := range gates {
@@ -98,16 +112,14 @@ func BenchmarkTenants(b *testing.B) {
 	}
 	hundred := perGate()
 
-	w := &nowhere{header: http.Header{}}
 	for i := 0; b.Loop(); i++ {
-		w.reset()
-		gates[i%tenants].ServeHTTP(w, requests[i%tenants][i/tenants%visitors])
+		visit(i%tenants, i/tenants%visitors)
 	}
 	b.ReportMetric(empty, "B/gate")
 	b.ReportMetric(one, "B/gate-with-1-visitor")
 	b.ReportMetric(hundred, "B/gate-with-100")
 	runtime.KeepAlive(gates)
-	runtime.KeepAlive(requests)
+	runtime.KeepAlive(cookies)
 }
 
 // What the gate remembers is bounded by memory, however long the headers are in
@@ -115,17 +127,15 @@ func BenchmarkTenants(b *testing.B) {
 func TestManyVisitorsLeaveLittleBehind(t *testing.T) {
 	const visitors = 20_000
 	g := newBenchGate(t, nil)
-	handler, requests := g.Require(page204), g.visitors(t, visitors)
+	handler, cookies := g.Require(page204), g.visitors(t, visitors)
 	padding := strings.Repeat("x", 2000)
 	w := &nowhere{header: http.Header{}}
 	before := heapInUse()
-	for _, r := range requests {
+	for _, cookie := range cookies {
 		// A header of its own for each, so that a piece of it that is kept keeps
 		// all of it.
-		header := r.Header.Clone()
-		header.Set("Cookie", "other="+padding+"; "+r.Header.Get("Cookie"))
-		request := r.Clone(t.Context())
-		request.Header = header
+		request := navigation("/")
+		request.Header.Set("Cookie", "other="+padding+"; "+cookie)
 		w.reset()
 		handler.ServeHTTP(w, request)
 		require.Equal(t, http.StatusNoContent, w.status)
@@ -133,20 +143,20 @@ func TestManyVisitorsLeaveLittleBehind(t *testing.T) {
 	grown := heapInUse() - before
 	t.Logf("%d visitors leave %d KB", visitors, grown>>10)
 	assert.Less(t, grown, int64(8<<20))
-	runtime.KeepAlive(requests)
+	runtime.KeepAlive(cookies)
 	runtime.KeepAlive(g)
 }
 
-// visitors returns a request for each of n visitors.
-func (g benchGate) visitors(tb testing.TB, n int) []*http.Request {
+// visitors returns a Cookie header for each of n visitors.
+func (g benchGate) visitors(tb testing.TB, n int) []string {
 	tb.Helper()
 	codec := codecOf(tb, g.options.SessionKeys[0], "session")
-	requests := make([]*http.Request, n)
-	for i := range requests {
+	cookies := make([]string, n)
+	for i := range cookies {
 		openID := fmt.Sprintf("oLVPpjqs9BhvzwPj5A-%09d", i)
-		requests[i] = signedIn(tb, codec, newPayload(g.options.Website.ID, openID))
+		cookies[i] = cookieLine(tb, codec, newPayload(g.options.Website.ID, openID))
 	}
-	return requests
+	return cookies
 }
 
 // newPayload is what a session holds that has just begun.
@@ -155,13 +165,11 @@ func newPayload(appID, openID string) string {
 	return strings.Join([]string{"2", appID, openID, "oUnion0123456789abcdefghijkl", "snsapi_login", now, "0", "", "", ""}, "\n")
 }
 
-func signedIn(tb testing.TB, codec *securecookie.SecureCookie, payload string) *http.Request {
+func cookieLine(tb testing.TB, codec *securecookie.SecureCookie, payload string) string {
 	tb.Helper()
 	value, err := codec.Encode(benchCookie, []byte(payload))
 	require.NoError(tb, err)
-	r := navigation("/")
-	r.Header.Set("Cookie", benchCookie+"="+value)
-	return r
+	return benchCookie + "=" + value
 }
 
 func heapInUse() int64 {
