@@ -88,7 +88,7 @@ func (j *sessionJar) read(r *http.Request) *lookup {
 
 // readInto is read for a lookup that has its place already, which may be a stack.
 func (j *sessionJar) readInto(l *lookup, r *http.Request) {
-	l.vault = j.vault.Open(r, seal.Scan(r.Header, j.name))
+	j.vault.Look(r, &l.vault)
 	cookies := &l.vault.Cookies
 	now := time.Now()
 	var seen seenMarks

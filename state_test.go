@@ -65,7 +65,8 @@ func anAttempt(target string) attempt {
 
 // held reads the attempts that the browser holds.
 func (s attempts) held(r *http.Request) heldAttempts {
-	cookies := seal.Scan(r.Header, s.base)
+	var cookies seal.Cookies
+	cookies.Scan(r.Header, s.base)
 	return s.read(&cookies)
 }
 

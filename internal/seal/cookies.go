@@ -80,17 +80,15 @@ const (
 	kinds
 )
 
-// Scan reads the Cookie header once. Of each kind of cookie (the session, "-seen",
+// Scan reads a Cookie header, into Cookies that are empty. Of each kind of cookie (the session, "-seen",
 // "-login-…", "-signed-out") it keeps the first 128, as far as they have
 // 24 KiB together. It ignores all other names.
 //
 // Unlike Request.Cookies it does not give up on requests with very many cookies.
-func Scan(h http.Header, base string) Cookies {
-	var c Cookies
+func (c *Cookies) Scan(h http.Header, base string) {
 	for _, line := range h["Cookie"] {
 		c.scan(line, base)
 	}
-	return c
 }
 
 func (c *Cookies) scan(line, base string) {

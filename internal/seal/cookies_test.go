@@ -33,7 +33,8 @@ func TestCookiesHaveTheseAttributesAndNoOthers(t *testing.T) {
 }
 
 func scan(lines ...string) *seal.Cookies {
-	c := seal.Scan(http.Header{"Cookie": lines}, "s")
+	var c seal.Cookies
+	c.Scan(http.Header{"Cookie": lines}, "s")
 	return &c
 }
 
@@ -124,7 +125,8 @@ func TestScanningAUsualRequestAllocatesNothing(t *testing.T) {
 	h := http.Header{"Cookie": {"a=1; s-seen=2; s=3; s-login-a=4; s-login-b=5; c=6"}}
 	found := 0
 	assert.Zero(t, testing.AllocsPerRun(100, func() {
-		c := seal.Scan(h, "s")
+		var c seal.Cookies
+		c.Scan(h, "s")
 		for range c.Values("") {
 			found++
 		}
@@ -152,7 +154,8 @@ func FuzzScan(f *testing.F) {
 			return // no cookie's name, no server lets it through, no browser sends it, or beyond the bounds
 		}
 		r := &http.Request{Header: http.Header{"Cookie": {line}}}
-		c := seal.Scan(r.Header, base)
+		var c seal.Cookies
+		c.Scan(r.Header, base)
 		found := slices.Collect(c.Values(""))
 		for _, value := range found {
 			require.Contains(t, line, base+"="+value)
@@ -184,7 +187,8 @@ func BenchmarkScan(b *testing.B) {
 			h := http.Header{"Cookie": {line}}
 			b.ReportAllocs()
 			for b.Loop() {
-				c := seal.Scan(h, base)
+				var c seal.Cookies
+				c.Scan(h, base)
 				_ = c.Has("")
 			}
 		})

@@ -199,7 +199,8 @@ func TestValuesThatDoNotOpenCostNothing(t *testing.T) {
 			strings.Repeat("A", seal.MaxCookie-4),
 			"short", strings.Repeat("?", 96), strings.Repeat("A", 1<<20))
 	}
-	many := seal.Scan(http.Header{"Cookie": {strings.Repeat("s=x; ", 9)}}, "s")
+	var many seal.Cookies
+	many.Scan(http.Header{"Cookie": {strings.Repeat("s=x; ", 9)}}, "s")
 	payload, ok := s.OpenAmong(&many, "name", valid)
 	assert.True(t, ok, "among many, too, what is sealed opens")
 	assert.Equal(t, "payload", payload)
@@ -225,7 +226,8 @@ func TestTheWorstRequestIsCheap(t *testing.T) {
 	}
 	h, s, opened := http.Header{"Cookie": {line.String()}}, sealer('a', 'b'), 0
 	answer := func() {
-		c := seal.Scan(h, "s")
+		var c seal.Cookies
+		c.Scan(h, "s")
 		for _, suffix := range []string{"", "-seen"} {
 			for value := range c.Values(suffix) {
 				_, _ = s.OpenAmong(&c, "s"+suffix, value)

@@ -38,10 +38,11 @@ func InStore(s sessions.Store, name, binding string, lifetime time.Duration, sec
 	return &Vault{name: name, store: newStore(s, name, binding, lifetime, secure)}
 }
 
-// Open begins a look at the session cookies of a request. It asks the Store
-// nothing yet.
-func (v *Vault) Open(r *http.Request, c seal.Cookies) Lookup {
-	return Lookup{Cookies: c, vault: v, request: r}
+// Look begins a look at the session cookies of a request, with a zero Lookup. It
+// asks the Store nothing yet.
+func (v *Vault) Look(r *http.Request, l *Lookup) {
+	l.vault, l.request = v, r
+	l.Cookies.Scan(r.Header, v.name)
 }
 
 // Lookup is one request's look at its session. The Store is asked once for each
