@@ -101,7 +101,7 @@ compare_api() {
 		echo "there is no earlier tag: nothing to compare with"
 		return
 	fi
-	GOBIN=$work/bin go install "$apidiff"
+	GOBIN=$work/bin quietly go install "$apidiff"
 	git worktree add -q --detach "$work/tree" "$last"
 	for module in . "${nested[@]}"; do
 		[[ -e $work/tree/$module/go.mod ]] || continue # a new module
