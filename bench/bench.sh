@@ -4,13 +4,20 @@
 #
 #   ./bench.sh                     20 rounds of 100ms, about five minutes; written into README.md
 #   ./bench.sh ROUNDS [BENCHTIME]  a shorter look, printed alone: ./bench.sh 6 50ms
+#   ./bench.sh -h                  this text
 #
 # benchstat wants at least 6 rounds before it calls a difference one. Figures for
 # README.md need a machine that does nothing else.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-rounds=${1:-20} benchtime=${2:-100ms}
+rounds=${1:-20}
+if [[ ! $rounds =~ ^[1-9][0-9]*$ ]]; then
+	sed -n '2,/^set /{s/^# \{0,1\}//;/^set /!p}' bench.sh
+	[[ $rounds == -h || $rounds == --help ]]
+	exit
+fi
+benchtime=${2:-100ms}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 

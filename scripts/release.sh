@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
 # Prepares a release, and proves that it works from outside of this repository.
 #
-#   scripts/release.sh v1.2.3                 checks everything, commits the release, prints what to push
-#   scripts/release.sh v1.2.3 --without-checks  leaves out scripts/check.sh, for trying this script
+#   scripts/release.sh v1.2.3                   checks everything, commits the release, prints what to push
+#   scripts/release.sh v1.2.3 --without-checks  for trying this script: without scripts/check.sh, and
+#                                               without a section of that version in CHANGELOG.md
+#   scripts/release.sh -h                       this text
 #
-# The release is a commit of its own beside the branch: there the nested modules
-# require the root by its version, and have no "replace", with which go install
-# would refuse them. The branch keeps its "replace" lines. Nothing is pushed and
-# no tag is set: the last lines say what to do.
+# The release is a commit of its own beside the branch you are on, and the local
+# branch release-v1.2.3 points at it. There the nested modules require the root by
+# its version, and have no "replace", with which go install would refuse them. Your
+# branch keeps its "replace" lines, so release-v1.2.3 is never merged, nor pushed:
+# the tags are what others see.
+#
+# Nothing is pushed and no tag is set: the last lines say what to do. Until then the
+# script can be run again, as often as you like. CONTRIBUTING.md has the whole way.
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -28,15 +34,41 @@ fail() {
 
 step() { echo "=== $*"; }
 
+# quietly runs a command, and shows what it printed only where it fails.
+quietly() {
+	"$@" >"$work/log" 2>&1 || {
+		cat "$work/log" >&2
+		fail "failed: $*"
+	}
+}
+
+# remind prints a line now, and once more at the end of the run.
+remind() {
+	echo "$*"
+	reminders+=("$*")
+}
+
 main() {
 	local version=${1:-} checks=yes
-	[[ ${2:-} != --without-checks ]] || checks=
-	[[ $version =~ ^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ ]] || fail "want a version like v1.2.3, got '$version'"
-	[[ -z $(git status --porcelain) ]] || fail "the work tree has changes: commit them first"
-	if git rev-parse -q --verify "refs/tags/$version" >/dev/null; then
-		fail "the tag $version is there already"
+	if [[ $version == -h || $version == --help ]]; then
+		sed -n '2,/^set /{s/^# \{0,1\}//;/^set /!p}' "scripts/${BASH_SOURCE[0]##*/}"
+		return
 	fi
-	grep -q "^## ${version#v}" CHANGELOG.md || echo "CHANGELOG.md has no section \"## ${version#v}\" yet: rename Unreleased before you tag"
+	(($# <= 2)) || fail "want a version, and --without-checks at most; -h says more"
+	case ${2:-} in
+	'') ;;
+	--without-checks) checks= ;;
+	*) fail "unknown argument '$2'; -h says more" ;;
+	esac
+	[[ $version =~ ^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ ]] || fail "want a version like v1.2.3, got '$version'; -h says more"
+	[[ -z $(git status --porcelain) ]] || fail "the work tree has changes: commit them first (git status)"
+	if git rev-parse -q --verify "refs/tags/$version" >/dev/null; then
+		fail "the tag $version is there already. Was it never pushed: git tag -d $version. Was it pushed: take the next version"
+	fi
+	if ! grep -q "^## ${version#v}" CHANGELOG.md; then
+		[[ ! $checks ]] || fail "CHANGELOG.md has no section \"## ${version#v}\": rename \"## Unreleased\", commit, and run this again"
+		remind "CHANGELOG.md has no section \"## ${version#v}\": good for a trial only"
+	fi
 
 	work=$(mktemp -d)
 	trap 'git worktree remove --force "$work/tree" 2>/dev/null || true; chmod -R u+w "$work" && rm -rf "$work"' EXIT
@@ -46,32 +78,40 @@ main() {
 		scripts/check.sh
 	fi
 	step "API compatibility"
-	compare_api
+	compare_api "$version"
 	step "known vulnerabilities"
 	look_for_vulnerabilities
 	step "the release commit"
 	make_commit "$version"
 	step "from outside"
 	prove "$version"
-	step "done"
+	step "what to do now"
 	say_what_to_push "$version"
 }
 
-# compare_api lists what changed for importers since the last tag, and fails where
+# compare_api lists what changed for importers since the version before, and fails where
 # a version from 1.0.0 on breaks them.
 compare_api() {
-	local last module package incompatible=
-	last=$(git describe --tags --match 'v*' --abbrev=0 2>/dev/null || true)
+	local version=$1 last module package required incompatible=
+	# Not git describe: a release is beside the branch, so its tag cannot be reached from
+	# there. A "~" sorts v1.0.0-rc1 before v1.0.0.
+	last=$({ git tag --list 'v[0-9]*' && echo "$version"; } | tr - '~' | sort -V |
+		awk -v this="${version//-/\~}" '$0 == this { print last } { last = $0 }' | tr '~' -)
 	if [[ -z $last ]]; then
 		echo "there is no earlier tag: nothing to compare with"
 		return
 	fi
-	GOBIN=$work/bin go install "$apidiff"
+	GOBIN=$work/bin quietly go install "$apidiff"
 	git worktree add -q --detach "$work/tree" "$last"
 	for module in . "${nested[@]}"; do
 		[[ -e $work/tree/$module/go.mod ]] || continue # a new module
-		[[ $module == . ]] ||
-			(cd "$work/tree/$module" && go mod edit -replace="$root=$work/tree" && go mod tidy 2>/dev/null)
+		[[ $module == . ]] || (
+			cd "$work/tree/$module"
+			for required in $(own_requirements); do
+				go mod edit -replace="$required=$work/tree${required#"$root"}"
+			done
+			quietly go mod tidy
+		)
 		for package in $(cd "$work/tree/$module" && go list -f '{{if ne .Name "main"}}{{.ImportPath}}{{end}}' ./...); do
 			[[ $package != */internal/* ]] || continue
 			echo "--- $package since $last"
@@ -92,7 +132,7 @@ compare_api() {
 # look_for_vulnerabilities needs a database that is not in the module proxy.
 look_for_vulnerabilities() {
 	if ! GOBIN=$work/bin go install "$govulncheck" >"$work/vulnerabilities" 2>&1; then
-		echo "NOT CHECKED: govulncheck cannot be built here: $(tail -n 1 "$work/vulnerabilities")"
+		remind "NOT CHECKED: govulncheck cannot be built here: $(tail -n 1 "$work/vulnerabilities")"
 		return
 	fi
 	local module
@@ -100,7 +140,7 @@ look_for_vulnerabilities() {
 		[[ -e $module/go.mod ]] || continue
 		if ! (cd "$module" && "$work/bin/govulncheck" ./...) >"$work/vulnerabilities" 2>&1; then
 			if grep -qE 'fetching vulnerabilities|dial tcp|no such host|Forbidden|connection refused' "$work/vulnerabilities"; then
-				echo "NOT CHECKED: the vulnerability database cannot be reached from here"
+				remind "NOT CHECKED: the vulnerability database cannot be reached from here"
 				return
 			fi
 			cat "$work/vulnerabilities"
@@ -124,11 +164,11 @@ make_commit() {
 			(
 				cd "$module"
 				local required
-				for required in $(go mod edit -json | sed -nE "s#.*\"Path\": \"(${root}[^\"]*)\".*#\1#p" | sort -u); do
+				for required in $(own_requirements); do
 					go mod edit -dropreplace="$required"
 					[[ $required == "$root/$module" ]] || go mod edit -require="$required@$version"
 				done
-				from_outside go mod tidy
+				quietly from_outside go mod tidy
 			)
 			git add -A "$module"
 			git -c user.name=release -c user.email=release@localhost commit -q --allow-empty -m "wip"
@@ -140,6 +180,10 @@ make_commit() {
 	release=$(git -C "$work/tree" rev-parse HEAD)
 	echo "commit $release"
 }
+
+# own_requirements prints the modules of this project that the go.mod of the working
+# directory names, itself included.
+own_requirements() { go mod edit -json | sed -nE "s#.*\"Path\": \"(${root}[^\"]*)\".*#\1#p" | sort -u; }
 
 # put_into_proxy adds a module, as it stands in the commit that is checked out, to
 # the file proxy. The root's files are those below no other go.mod.
@@ -180,9 +224,9 @@ prove() {
 	(
 		cd "$work/outside"
 		go mod init example.com/outside >/dev/null 2>&1
-		from_outside go get "$root@$version"
+		quietly from_outside go get "$root@$version"
 		for module in "${nested[@]}"; do
-			[[ $module == cmd/* ]] || from_outside go get "$root/$module@$version"
+			[[ $module == cmd/* ]] || quietly from_outside go get "$root/$module@$version"
 		done
 		{
 			echo "package main"
@@ -196,24 +240,32 @@ prove() {
 			echo ")"
 			echo "func main() {}"
 		} >main.go
-		from_outside go build -o /dev/null .
-		echo "go get and go build: root, ${nested[*]/cmd\/*/}"
-		GOBIN=$work/outside/bin from_outside go install "$root/cmd/wechatgate@$version"
+		quietly from_outside go build -o /dev/null .
+		echo "go get and go build: root ${nested[*]/cmd\/*/}"
+		GOBIN=$work/outside/bin quietly from_outside go install "$root/cmd/wechatgate@$version"
 		"$work/outside/bin/wechatgate" --help >/dev/null
 		echo "go install: cmd/wechatgate"
 	)
 }
 
 say_what_to_push() {
-	local version=$1 module
-	git branch -f "release-$version" "$release"
-	echo "Push in this order, the root's tag first: the proxies look for it when they read the others."
+	local version=$1 module line
+	git branch -q -f "release-$version" "$release"
+	echo "All tags name commit ${release:0:12}, the local branch release-$version. Look at it: git show --stat release-$version"
+	echo "Then tag and push, in this order, as each module requires those before it:"
 	echo
-	echo "git tag -s $version release-$version && git push origin $version"
-	for module in "${nested[@]}"; do
-		echo "git tag -s $module/$version release-$version && git push origin $module/$version"
+	for module in '' "${nested[@]}"; do
+		line=${module:+$module/}$version
+		echo "git tag -s -m $line $line release-$version && git push origin $line"
+	done
+	echo
+	echo "-s signs with your key; -a instead of -s does without. When all are pushed: git branch -D release-$version"
+	echo "Before the first push nothing has happened: mend, commit, git tag -d what you tagged, run this again. Afterwards"
+	echo "never move or delete a tag, as proxies keep what they saw: mend, and release the next version."
+	for line in "${reminders[@]}"; do
+		echo "NOTE: $line"
 	done
 }
 
-work='' release=''
+work='' release='' reminders=()
 main "$@"

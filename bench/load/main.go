@@ -41,7 +41,7 @@ func main() {
 	flag.IntVar(&s.rounds, "rounds", 8, "how often to load each page with each number of connections")
 	flag.DurationVar(&s.each, "each", 2*time.Second, "for how long, in whole seconds")
 	flag.IntVar(&s.visitors, "visitors", 10_000, "signed-in visitors, at most a million")
-	flag.Int64Var(&s.requests, "requests", 1_000_000, "how many requests may not fill the memory")
+	flag.Int64Var(&s.requests, "requests", 1_000_000, "how many requests to send while the server's memory is watched")
 	flag.StringVar(&s.serve, "serve", "", "be the server: for load's own use")
 	flag.Parse()
 

@@ -45,11 +45,11 @@ func main() {
 	redis.SetLogger(silent{})
 	var s settings
 	var serves bool
-	flag.DurationVar(&s.length, "for", 20*time.Minute, "how long, at most two hours")
+	flag.DurationVar(&s.length, "for", 20*time.Minute, "how long, 10s to 2h")
 	flag.IntVar(&s.rate, "rate", 300, "pages asked for a second, at most 2000")
-	flag.IntVar(&s.visitors, "visitors", 160, "how many, at most 1000")
-	flag.DurationVar(&s.killEvery, "kill-every", 20*time.Second, "how often a process is killed")
-	flag.DurationVar(&s.redisEvery, "redis-every", 150*time.Second, "how often Redis is killed, the first time after half of it")
+	flag.IntVar(&s.visitors, "visitors", 160, "how many visitors, at most 1000")
+	flag.DurationVar(&s.killEvery, "kill-every", 20*time.Second, "how often a process is killed, 5s or more")
+	flag.DurationVar(&s.redisEvery, "redis-every", 150*time.Second, "how often Redis is killed, 20s or more; the first time after half of it")
 	flag.DurationVar(&s.idle, "idle", 8*time.Minute, "idle timeout of the site with sealed cookies, more than five minutes")
 	flag.DurationVar(&s.lifetime, "lifetime", 12*time.Minute, "lifetime of a session on the site with a Store, more than five minutes")
 	flag.DurationVar(&s.stay, "stay", 20*time.Second, "how long a visitor stays signed in at least, before signing out")
