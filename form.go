@@ -58,7 +58,11 @@ func (g *Gate) readForm(w http.ResponseWriter, r *http.Request) page.FormData {
 		return form
 	}
 	body, err := io.ReadAll(io.LimitReader(bodyOf(w, r), maxForm+1))
-	if err != nil || len(body) > maxForm || form.Action == "" || len(form.Action) > maxAction {
+	if err != nil { // it did not arrive in time
+		form.Action, form.CannotKeep = "", "unreadable"
+		return form
+	}
+	if len(body) > maxForm || form.Action == "" || len(form.Action) > maxAction {
 		form.Action, form.CannotKeep = "", "too-large"
 		return form
 	}
@@ -77,7 +81,7 @@ func (g *Gate) readForm(w http.ResponseWriter, r *http.Request) page.FormData {
 		name, err1 := url.QueryUnescape(name)
 		value, err2 := url.QueryUnescape(value)
 		if err1 != nil || err2 != nil || name == "" || !utf8.ValidString(name) || !utf8.ValidString(value) {
-			form.Fields, form.CannotKeep = nil, "encoding"
+			form.Fields, form.CannotKeep = nil, "unreadable"
 			return form
 		}
 		form.Fields = append(form.Fields, page.Field{Name: name, Value: value})

@@ -71,10 +71,12 @@ func troubleshooting(err *Error) string {
 		return "the-page-says-使用完整服务"
 	case ReasonUnsupported:
 		return "please-open-this-page-in-wechat"
-	case ReasonWeChat, ReasonConfig, ReasonBusy:
+	case ReasonWeChat, ReasonConfig:
 		return "errcodes-in-the-log"
+	case ReasonBusy:
+		return "reason-busy-the-system-is-busy"
 	case ReasonSession:
-		return "signing-in-goes-round-and-round"
+		return "reason-session-you-cannot-be-kept-signed-in"
 	case ReasonInternal:
 		return "reason-internal-a-hook-panicked"
 	}

@@ -59,7 +59,7 @@ type FormData struct {
 	Action     string // where it was going: a local target
 	Fields     []Field
 	Back       string // the page with the form
-	CannotKeep string // "", or why: "files", "too-large", "encoding", "other-browser", "none"
+	CannotKeep string // "", or why: "files", "too-large", "unreadable", "other-browser", "none"
 }
 
 // Field is one name and value of a form. Browsers send no empty names, and the

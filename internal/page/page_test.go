@@ -97,7 +97,7 @@ func every() []row {
 	for _, words := range []string{"", "code", "not-a-code", "new-number"} {
 		rows = append(rows, row{"typing a code " + words, everything("code", words), []string{scan, "POST /wechat/code", signIn, "copy"}, map[string]string{"form-action": "", "img-src": "https://img.example.com 'self'"}})
 	}
-	for _, cannot := range []string{"files", "too-large", "encoding", "other-browser", "none"} {
+	for _, cannot := range []string{"files", "too-large", "unreadable", "other-browser", "none"} {
 		rows = append(rows, row{"a form that is not kept: " + cannot, keepForm(cannot), []string{"/form"}, nil})
 	}
 	for _, words := range []string{"", "state", "denied", "wechat", "busy", "code", "code-limit", "wrong-host", "tomorrow"} {
