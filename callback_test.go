@@ -543,7 +543,7 @@ func TestSpentCodeWithASessionLeadsOn(t *testing.T) {
 	assert.Equal(t, 2, s.calls(wechat.OpExchange))
 }
 
-// faultyStore is a gorilla Store that is out of order.
+// faultyStore is a gorilla Store that is unavailable.
 type faultyStore struct {
 	newErr, saveErr    error
 	panics, returnsNil bool

@@ -262,7 +262,7 @@ func ExampleGate_User() {
 		switch {
 		case errors.Is(err, wechatgate.ErrNotSignedIn):
 			fmt.Fprintln(w, "nobody is signed in")
-		case errors.As(err, &failed): // a Store is out of order
+		case errors.As(err, &failed): // the Store is unavailable
 			http.Error(w, "try again later", failed.Status)
 		default:
 			fmt.Fprintln(w, "signed in:", user.Key())
@@ -864,7 +864,7 @@ func ExampleGate_SignOut() {
 		mux := http.NewServeMux()
 		mux.HandleFunc("GET /orders", text("your orders"))
 		mux.HandleFunc("POST /account/close", func(w http.ResponseWriter, r *http.Request) {
-			if err := gate.SignOut(w, r); err != nil { // a Store is out of order
+			if err := gate.SignOut(w, r); err != nil { // the Store is unavailable
 				http.Error(w, "try again later", http.StatusServiceUnavailable)
 				return
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/wechatgate/wechatgate/internal/arrival"
 	"github.com/wechatgate/wechatgate/internal/page"
 )
 
@@ -95,12 +96,7 @@ func bodyOf(w http.ResponseWriter, r *http.Request) io.ReadCloser {
 	if r.Body == nil {
 		return http.NoBody
 	}
-	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
-	if ok && server.ReadTimeout > 0 && server.ReadTimeout <= formTimeout {
-		return r.Body // a deadline of ours would replace it
-	}
-	// Not every ResponseWriter can: then the server's own limits hold.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTimeout))
+	arrival.Limit(w, r, formTimeout)
 	return r.Body
 }
 

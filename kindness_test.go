@@ -720,7 +720,7 @@ func TestSiteStandsOnEachPage(t *testing.T) {
 	}
 }
 
-// Whoever meets a page of the gate has a way on.
+// Every page of the gate leads on somewhere.
 func TestNoPageIsADeadEnd(t *testing.T) {
 	for name, w := range pagesOf(t, func(*wechatgate.Options) {}) {
 		t.Run(name, func(t *testing.T) {

@@ -481,8 +481,8 @@ func (o Options) validateCodes() error {
 	return errors.Join(errs...)
 }
 
-// validateChatServer names what package push would refuse, by its fields' names,
-// which are Chat's, too.
+// validateChatServer reports what package push would refuse. Chat's fields have the
+// same names as push.Handler's.
 func (o Options) validateChatServer(fail func(field, problem string)) {
 	chat := o.CodeSignIn.Chat
 	server := push.Handler{AppID: chat.AppID, Token: chat.Token, EncodingAESKey: chat.EncodingAESKey, OldEncodingAESKey: chat.OldEncodingAESKey}

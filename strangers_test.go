@@ -546,8 +546,8 @@ func TestOuterGatesUserDoesNotShowThroughAnInnerGate(t *testing.T) {
 
 type contextKey struct{}
 
-// Once OnLogin is called it has its 10 seconds, whoever waits for it, and the
-// values of the request as long as they are that request's.
+// Once OnLogin is called it has its 10 seconds, even if the visitor leaves. It sees
+// the values of the request until that request's handler returns.
 func TestContextOfOnLogin(t *testing.T) {
 	type seen struct {
 		err           error

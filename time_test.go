@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/internal/pipetest"
 	"github.com/wechatgate/wechatgate/wechat"
 )
 
@@ -244,7 +244,7 @@ func TestFormsThatDoNotEnd(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newClockedSite(t, func(o *wechatgate.Options) { o.CodeSignIn.Scan = true })
-				client := dial(t, &http.Server{Handler: s.handler, ReadTimeout: row.readTimeout})
+				client := pipetest.Dial(t, &http.Server{Handler: s.handler, ReadTimeout: row.readTimeout})
 				_, err := io.WriteString(client, post(row.target, 1000, "return_to="))
 				require.NoError(t, err)
 				start := time.Now()
@@ -268,7 +268,7 @@ func TestFormsTimeIsItsOwn(t *testing.T) {
 			n, err := io.Copy(io.Discard, r.Body)
 			fmt.Fprint(w, n, err, r.Context().Err())
 		}))
-		client := dial(t, &http.Server{Handler: site})
+		client := pipetest.Dial(t, &http.Server{Handler: site})
 		answers := bufio.NewReader(client)
 		read := func() (int, string) {
 			response, err := http.ReadResponse(answers, nil)
@@ -295,15 +295,6 @@ func TestFormsTimeIsItsOwn(t *testing.T) {
 	})
 }
 
-// dial returns a connection to a server, which ends with the test.
-func dial(t *testing.T, server *http.Server) net.Conn {
-	t.Helper()
-	client, connection := net.Pipe()
-	go func() { _ = server.Serve(&oneConnection{connection: connection}) }()
-	t.Cleanup(func() { _ = server.Close() })
-	return client
-}
-
 // post is a person's form for a page, of so many bytes.
 func post(target string, length int, begins string, headers ...string) string {
 	headers = append([]string{
@@ -312,22 +303,6 @@ func post(target string, length int, begins string, headers ...string) string {
 	}, headers...)
 	return strings.Join(headers, "\r\n") + "\r\n\r\n" + begins
 }
-
-// oneConnection is a listener that has one, and no network.
-type oneConnection struct {
-	net.Listener
-	connection net.Conn
-	accepted   atomic.Bool
-}
-
-func (l *oneConnection) Accept() (net.Conn, error) {
-	if l.accepted.Swap(true) {
-		return nil, net.ErrClosed
-	}
-	return l.connection, nil
-}
-
-func (l *oneConnection) Close() error { return nil }
 
 // Sign-ins that this browser finished count against the next one, so that loops
 // end. A sign-out is no loop, wherever it is answered.

@@ -172,7 +172,7 @@ func (m *memory) setDown(down bool) {
 	m.down = down
 }
 
-// failing is a Store that says when it is out of order.
+// failing is a Store that says when it is unavailable.
 type failing struct {
 	sessions.Store
 	fail atomic.Bool

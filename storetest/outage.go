@@ -27,7 +27,7 @@ func RunOutage(t *testing.T, store sessions.Store, stop, start func(t *testing.T
 	})
 }
 
-// outage is a time in which a Store is out of order.
+// outage is a time in which a Store is unavailable.
 type outage struct {
 	what        string
 	reads       bool // fail, too, and not only what is written

@@ -427,7 +427,7 @@ type tap struct {
 	saves atomic.Int64
 }
 
-// fault is what a Store that is out of order does.
+// fault is what a Store that is unavailable does.
 type fault struct {
 	inNew  func() (*sessions.Session, error)
 	inSave func() error

@@ -29,7 +29,7 @@
 //     new session with IsNew true, and either no error or one of securecookie's
 //     decoding errors. A file that does not exist, as an [io/fs.PathError], counts
 //     as well.
-//   - Any other error means that the Store is out of order. The gate answers
+//   - Any other error means that the Store is unavailable. The gate answers
 //     503 and keeps everybody out. An outage must never look like a cookie that
 //     leads nowhere: the gate would remove the cookie, and a sign-out that destroyed
 //     nothing would seem to have worked.
@@ -98,7 +98,7 @@ type Limits struct {
 	// gate does not take it; somebody has to clear it away.
 	KeepsExpired bool
 
-	// HidesOutage, in RunOutage: while the Store is out of order, a cookie
+	// HidesOutage, in RunOutage: while the Store is unavailable, a cookie
 	// looks as if it led nowhere. Visitors lose their sessions, and sessions
 	// outlive a sign-out.
 	HidesOutage bool

@@ -103,7 +103,7 @@ func TestQuirksOnTheWayBack(t *testing.T) {
 		scope   wechat.Scope
 		want    string // the query of the callback, or the page's headline
 	}{
-		{"whoever is asked may refuse", 0, true, wechat.ScopeUserInfo, "code=authdeny&state=" + state},
+		{"a person who is asked may refuse", 0, true, wechat.ScopeUserInfo, "code=authdeny&state=" + state},
 		{"a follower who comes from the menu is not asked", wechattest.FollowersFromMenu, true, wechat.ScopeUserInfo, "code=CODE&state=" + state},
 		{"others are", wechattest.FollowersFromMenu, false, wechat.ScopeUserInfo, "code=authdeny&state=" + state},
 		{"so is who scans a QR code", wechattest.FollowersFromMenu, true, wechat.ScopeLogin, "code=authdeny&state=" + state},

@@ -39,7 +39,7 @@ const (
 // [Server.SignInAs], [Server.Ask] and others say otherwise.
 type Server struct {
 	// URL is where visitors find the fake's pages, without a slash at its end.
-	// Server.Endpoints has the address for calls, too.
+	// For the address of WeChat's API, see Server.Endpoints.
 	URL string
 	// OfficialAccount and Website are a made-up app of each kind, bound to one
 	// Open Platform account. No two servers share one. They are not to be changed.

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"github.com/wechatgate/wechatgate/internal/arrival"
 )
 
 // Handler is the server of one account. It serves the console's address, which
@@ -88,8 +90,7 @@ func (h *Handler) Validate() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	// Where the server can: also for the rest of a body that is refused.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
+	arrival.Limit(w, r, readTimeout) // also for the rest of a body that is refused
 	key, old, err := h.keys()
 	if err != nil {
 		h.refuse(w, r, refusal{err, "push.Handler takes AppID, Token and EncodingAESKey from the console's 开发密钥 and 服务器配置"}, slog.LevelError)

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -31,6 +30,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wechatgate/wechatgate/internal/pipetest"
 	"github.com/wechatgate/wechatgate/wechat/push"
 )
 
@@ -784,46 +784,31 @@ func TestHandlerTellsNoSecret(t *testing.T) {
 
 // Who sends is not known before the body is read.
 func TestSlowBodies(t *testing.T) {
-	for name, change := range map[string]func(url.Values){
-		"of a push":            func(url.Values) {},
-		"of a refused request": func(q url.Values) { q.Del("encrypt_type") },
+	for name, test := range map[string]struct {
+		server time.Duration // its ReadTimeout
+		change func(url.Values)
+		want   time.Duration
+	}{
+		"of a push":                   {0, func(url.Values) {}, 5 * time.Second},
+		"of a refused request":        {0, func(q url.Values) { q.Del("encrypt_type") }, 5 * time.Second},
+		"at a server that waits less": {2 * time.Second, func(url.Values) {}, 2 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				request := good.push(text("7", "x"))
-				change(request.query)
-				s := newServer("")
+				test.change(request.query)
 				start := time.Now()
-				client, connection := net.Pipe()
-				web := &http.Server{Handler: s}
-				go func() { _ = web.Serve(&oneConnection{connection: connection}) }()
-				defer web.Close()
+				client := pipetest.Dial(t, &http.Server{Handler: newServer(""), ReadTimeout: test.server})
 				_, err := fmt.Fprintf(client, "POST /?%s HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: 1000\r\n\r\n<xml>", request.query.Encode())
 				require.NoError(t, err)
 				answer, err := io.ReadAll(client)
 				require.NoError(t, err)
 				assert.Contains(t, string(answer), "403 Forbidden")
-				assert.Equal(t, 5*time.Second, time.Since(start).Truncate(time.Second))
+				assert.Equal(t, test.want, time.Since(start).Truncate(time.Second))
 			})
 		})
 	}
 }
-
-// oneConnection is a listener that has one, and no network.
-type oneConnection struct {
-	net.Listener
-	connection net.Conn
-	accepted   atomic.Bool
-}
-
-func (l *oneConnection) Accept() (net.Conn, error) {
-	if l.accepted.Swap(true) {
-		return nil, net.ErrClosed
-	}
-	return l.connection, nil
-}
-
-func (l *oneConnection) Close() error { return nil }
 
 // Anybody can send what is not signed, and reading it must cost little more than
 // sending it did.
