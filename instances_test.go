@@ -1,19 +1,13 @@
 package wechatgate_test
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	"os"
-	"os/exec"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,38 +17,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/internal/instancetest"
 	"github.com/wechatgate/wechatgate/wechat"
 	"github.com/wechatgate/wechatgate/wechattest"
 )
 
-// instanceEnv makes the test binary run one instance of a gated site instead of
-// the tests: its options, as JSON.
-const instanceEnv = "WECHATGATE_TEST_INSTANCE"
+func TestMain(m *testing.M) { instancetest.Main(m, newInstance) }
 
-func TestMain(m *testing.M) {
-	if settings := os.Getenv(instanceEnv); settings != "" {
-		if err := runInstance(settings); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
-
-// instanceSettings is what several machines with one site have in common, and
-// where this one listens.
+// instanceSettings is what several machines with one site have in common.
 type instanceSettings struct {
-	Listen, BaseURL string
-	ID, Secret      string
-	Key             []byte
-	Endpoints       wechat.Endpoints
+	BaseURL    string
+	ID, Secret string
+	Key        []byte
+	Endpoints  wechat.Endpoints
 }
 
-func runInstance(text string) error {
+// newInstance makes the site of one of them.
+func newInstance(settings []byte) (http.Handler, error) {
 	var s instanceSettings
-	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		return err
+	if err := json.Unmarshal(settings, &s); err != nil {
+		return nil, err
 	}
 	gate, err := wechatgate.New(wechatgate.Options{
 		BaseURL:         s.BaseURL,
@@ -63,55 +45,12 @@ func runInstance(text string) error {
 		Endpoints:       s.Endpoints,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	listener, err := net.Listen("tcp", s.Listen)
-	if err != nil {
-		return err
-	}
-	fmt.Println(listener.Addr())
-	server := &http.Server{Handler: gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u, _ := wechatgate.UserFromContext(r.Context())
 		fmt.Fprintf(w, "%s at %s", u.OpenID, r.URL.Path)
-	}))}
-	return server.Serve(listener)
-}
-
-// instance is one running process of the site.
-type instance struct {
-	settings instanceSettings
-	command  *exec.Cmd
-}
-
-// start returns when the process listens.
-func (i *instance) start(ctx context.Context) error {
-	text, err := json.Marshal(i.settings)
-	if err != nil {
-		return err
-	}
-	binary, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	i.command = exec.CommandContext(ctx, binary)
-	i.command.Env = append(os.Environ(), instanceEnv+"="+string(text))
-	i.command.Stderr = os.Stderr
-	output, err := i.command.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := i.command.Start(); err != nil {
-		return err
-	}
-	address, err := bufio.NewReader(output).ReadString('\n')
-	i.settings.Listen = strings.TrimSpace(address) // again, after a restart
-	return err
-}
-
-// kill ends the process as a power failure does.
-func (i *instance) kill() {
-	_ = i.command.Process.Kill()
-	_ = i.command.Wait() // says that it was killed
+	})), nil
 }
 
 // nextUpstream sends requests to the instances in turn and, as nginx does, to
@@ -165,19 +104,18 @@ func TestInstancesFinishEachOthersSignIns(t *testing.T) {
 	defer proxy.Close()
 	fake.Delay(wechat.OpExchange, 50*time.Millisecond) // so that callbacks are under way when it happens
 	options := fake.Options(proxy.URL)
-	var instances [2]*instance
+	var instances [2]*instancetest.Instance
 	for i := range instances {
-		instances[i] = &instance{settings: instanceSettings{
-			Listen:    "127.0.0.1:0",
+		instances[i] = &instancetest.Instance{Address: "127.0.0.1:0", Settings: instanceSettings{
 			BaseURL:   proxy.URL,
 			ID:        options.OfficialAccount.ID,
 			Secret:    options.OfficialAccount.Secret,
 			Key:       options.SessionKeys[0],
 			Endpoints: options.Endpoints,
 		}}
-		require.NoError(t, instances[i].start(t.Context()))
-		defer func() { instances[i].kill() }()
-		balancer.hosts[i] = instances[i].settings.Listen
+		require.NoError(t, instances[i].Start(t.Context()))
+		defer func() { instances[i].Kill() }()
+		balancer.hosts[i] = instances[i].Address
 	}
 
 	var in atomic.Int64
@@ -200,8 +138,8 @@ func TestInstancesFinishEachOthersSignIns(t *testing.T) {
 		})
 	}
 	<-aQuarter
-	instances[0].kill()
-	require.NoError(t, instances[0].start(t.Context()))
+	instances[0].Kill()
+	require.NoError(t, instances[0].Start(t.Context()))
 	close(threeQuarters)
 	waiting.Wait()
 

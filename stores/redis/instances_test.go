@@ -1,9 +1,7 @@
 package redisstore_test
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,10 +12,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"os/exec"
 	"regexp"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,39 +22,27 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wechatgate/wechatgate"
+	"github.com/wechatgate/wechatgate/internal/instancetest"
 	redisstore "github.com/wechatgate/wechatgate/stores/redis"
 	"github.com/wechatgate/wechatgate/wechat"
 	"github.com/wechatgate/wechatgate/wechattest"
 )
 
-// instanceEnv makes the test binary run one instance of a gated site instead of
-// the tests: its settings, as JSON.
-const instanceEnv = "WECHATGATE_TEST_INSTANCE"
+func TestMain(m *testing.M) { instancetest.Main(m, newInstance) }
 
-func TestMain(m *testing.M) {
-	if settings := os.Getenv(instanceEnv); settings != "" {
-		if err := runInstance(settings); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
-
-// instanceSettings is what several machines with one site have in common, and
-// where this one listens.
+// instanceSettings is what several machines with one site have in common.
 type instanceSettings struct {
-	Listen, BaseURL, Redis string
-	ID, Secret             string
-	Key                    []byte
-	Endpoints              wechat.Endpoints
+	BaseURL, Redis string
+	ID, Secret     string
+	Key            []byte
+	Endpoints      wechat.Endpoints
 }
 
-func runInstance(text string) error {
+// newInstance makes the site of one of them.
+func newInstance(settings []byte) (http.Handler, error) {
 	var s instanceSettings
-	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		return err
+	if err := json.Unmarshal(settings, &s); err != nil {
+		return nil, err
 	}
 	gate, err := wechatgate.New(wechatgate.Options{
 		BaseURL:         s.BaseURL,
@@ -69,54 +52,12 @@ func runInstance(text string) error {
 		CodeSignIn:      wechatgate.CodeSignIn{Scan: true, Codes: redisstore.Codes(redis.NewClient(&redis.Options{Addr: s.Redis}))},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	listener, err := net.Listen("tcp", s.Listen)
-	if err != nil {
-		return err
-	}
-	fmt.Println(listener.Addr())
-	server := &http.Server{Handler: gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u, _ := wechatgate.UserFromContext(r.Context())
 		fmt.Fprintf(w, "%s at %s", u.OpenID, r.URL.Path)
-	}))}
-	return server.Serve(listener)
-}
-
-// instance is one running process of the site.
-type instance struct {
-	settings instanceSettings
-	command  *exec.Cmd
-}
-
-// start returns when the process listens.
-func (i *instance) start(ctx context.Context) error {
-	text, err := json.Marshal(i.settings)
-	if err != nil {
-		return err
-	}
-	binary, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	i.command = exec.CommandContext(ctx, binary)
-	i.command.Env = append(os.Environ(), instanceEnv+"="+string(text))
-	output, err := i.command.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := i.command.Start(); err != nil {
-		return err
-	}
-	address, err := bufio.NewReader(output).ReadString('\n')
-	i.settings.Listen = strings.TrimSpace(address) // again, after a restart
-	return err
-}
-
-// kill ends the process as a power failure does.
-func (i *instance) kill() {
-	_ = i.command.Process.Kill()
-	_ = i.command.Wait() // says that it was killed
+	})), nil
 }
 
 // nextUpstream sends requests to the instances in turn, and to the other one where
@@ -178,10 +119,9 @@ func TestInstancesFinishEachOthersCodes(t *testing.T) {
 	})
 	defer proxy.Close()
 	options := fake.Options(proxy.URL)
-	var instances [2]*instance
+	var instances [2]*instancetest.Instance
 	for i := range instances {
-		instances[i] = &instance{settings: instanceSettings{
-			Listen:    "127.0.0.1:0",
+		instances[i] = &instancetest.Instance{Address: "127.0.0.1:0", Settings: instanceSettings{
 			BaseURL:   proxy.URL,
 			Redis:     server.Address,
 			ID:        options.OfficialAccount.ID,
@@ -189,9 +129,9 @@ func TestInstancesFinishEachOthersCodes(t *testing.T) {
 			Key:       options.SessionKeys[0],
 			Endpoints: options.Endpoints,
 		}}
-		require.NoError(t, instances[i].start(t.Context()))
-		defer func() { instances[i].kill() }()
-		balancer.hosts[i] = instances[i].settings.Listen
+		require.NoError(t, instances[i].Start(t.Context()))
+		defer func() { instances[i].Kill() }()
+		balancer.hosts[i] = instances[i].Address
 	}
 
 	type visit struct {
@@ -224,7 +164,7 @@ func TestInstancesFinishEachOthersCodes(t *testing.T) {
 		v.page, err = v.computer.Get(t.Context(), at(i))
 		return err
 	})
-	instances[0].kill()
+	instances[0].Kill()
 	everybody("the scan", func(_ int, v *visit) (err error) {
 		link := scanLink.FindStringSubmatch(v.page.Body)
 		if link == nil {
@@ -233,8 +173,8 @@ func TestInstancesFinishEachOthersCodes(t *testing.T) {
 		v.code, err = fake.Scan(v.person, html.UnescapeString(link[1]))
 		return err
 	})
-	require.NoError(t, instances[0].start(t.Context()))
-	instances[1].kill()
+	require.NoError(t, instances[0].Start(t.Context()))
+	instances[1].Kill()
 	everybody("the code", func(i int, v *visit) (err error) {
 		v.page, err = v.computer.Press(t.Context(), v.page, "", url.Values{"code": {v.code}})
 		if err == nil && v.page.Status != http.StatusOK {
@@ -242,7 +182,7 @@ func TestInstancesFinishEachOthersCodes(t *testing.T) {
 		}
 		return err
 	})
-	require.NoError(t, instances[1].start(t.Context()))
+	require.NoError(t, instances[1].Start(t.Context()))
 
 	// And nobody's code opens anything again, at either process.
 	everybody("the page", func(i int, v *visit) error {
