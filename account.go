@@ -99,7 +99,7 @@ const (
 // askFollower asks whether the person of a sign-in through the official account
 // follows it, until then at most. A sign-in goes on without an answer.
 func (g *Gate) askFollower(r *http.Request, until time.Time, s *session) *account.Follower {
-	if !g.options.AskFollower || s.user.AppID != g.options.OfficialAccount.ID || g.pauses.left(pauseFollower) > 0 {
+	if !g.options.AskFollower || s.user.AppID != g.options.OfficialAccount.ID || g.pauses.Left(pauseFollower) > 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), min(followerTime, time.Until(until)))
@@ -130,6 +130,6 @@ func (g *Gate) followerUnknown(r *http.Request, err error) {
 	if errors.As(err, &answer) && answer.Class() == wechat.ClassConfig {
 		length = followerPauseConfig
 	}
-	g.pauses.begin(pauseFollower, length)
+	g.pauses.Begin(pauseFollower, length)
 	g.record(r, slog.LevelWarn, "follower not known", errorAttrs(newError(ReasonWeChat, err))...)
 }

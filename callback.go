@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -276,7 +275,7 @@ func (g *Gate) exchange(r *http.Request, a attempt, code string) exchangeResult 
 	if !ok {
 		return exchangeResult{err: newError(ReasonState, errUnknownApp)}
 	}
-	if left := g.pauses.left(app.ID); left > 0 {
+	if left := g.pauses.Left(app.ID); left > 0 {
 		return exchangeResult{err: newError(ReasonBusy, &busyFor{errPaused, left}), retryable: true}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), wechat.Timeout)
@@ -352,7 +351,7 @@ func (g *Gate) classifyError(app App, err error) exchangeResult {
 	case wechat.ClassUsedCode:
 		return exchangeResult{err: newError(ReasonWeChat, err), restart: true, codeUsed: true}
 	case wechat.ClassThrottled:
-		g.pauses.begin(app.ID, pauseLength)
+		g.pauses.Begin(app.ID, pauseLength)
 		return exchangeResult{err: newError(ReasonBusy, &busyFor{err, pauseLength}), retryable: answer.Op == wechat.OpExchange}
 	case wechat.ClassBusy:
 		return exchangeResult{err: newError(ReasonBusy, err), retryable: answer.Op == wechat.OpExchange}
@@ -426,28 +425,5 @@ func (g *Gate) askSite(r *http.Request, login *Login) *Error {
 	return nil
 }
 
-// pauses remembers for which apps WeChat said that it was asked too often, so
-// that it is not asked again meanwhile.
-type pauses struct {
-	mu    sync.Mutex
-	until map[string]time.Time // by app ID, or what else is not to be asked
-}
-
 // pauseLength is how long the gate leaves WeChat alone after 45009 or 45011.
 const pauseLength = 30 * time.Second
-
-func (p *pauses) begin(what string, length time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.until == nil {
-		p.until = map[string]time.Time{}
-	}
-	p.until[what] = time.Now().Add(length)
-}
-
-// left returns how long the pause still lasts, or 0.
-func (p *pauses) left(what string) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return max(0, time.Until(p.until[what]))
-}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/wechatgate/wechatgate/internal/once"
+	"github.com/wechatgate/wechatgate/internal/pause"
 	"github.com/wechatgate/wechatgate/internal/recent"
 	"github.com/wechatgate/wechatgate/internal/seal"
 	"github.com/wechatgate/wechatgate/internal/target"
@@ -46,7 +47,7 @@ type gate struct {
 	checks     seal.Sealer // for CheckConfig's question
 	client     wechat.Client
 	exchanges  *once.Group[exchangeResult]
-	pauses     *pauses
+	pauses     *pause.Set       // by AppID, where WeChat said that it was asked too often
 	account    *account.Account // nil without OfficialAccount
 	codes      codeBook
 	chatServer *push.Handler // nil without a chat's server
@@ -117,7 +118,7 @@ func newGate(options Options, earlier *gate) (*Gate, error) {
 		checks:     sealer("check"),
 		client:     wechat.Client{HTTP: o.HTTPClient, Endpoints: o.Endpoints},
 		exchanges:  newExchanges(),
-		pauses:     &pauses{},
+		pauses:     &pause.Set{},
 		sameOrigin: sameOrigin,
 		openOrigin: originOf(o.Endpoints.Open),
 
