@@ -246,8 +246,7 @@ func (g *Gate) completeSignIn(v *visit, a attempt, result exchangeResult) {
 		g.cookies.Remove(v.w, g.attempts.base+suffixSignedOut)
 	}
 	g.record(v.r, slog.LevelInfo, "signed in", append(userAttrs(result.session.user),
-		slog.String("flow", string(a.flow)),
-		slog.String("browser", string(ClassifyBrowser(v.r.UserAgent()))))...)
+		slog.String("flow", string(a.flow)), browserAttr(v.r))...)
 	g.arriveAt(v.w, result.target)
 }
 

@@ -297,8 +297,8 @@ func (g *Gate) wrongCode(v *visit, a attempt, left int) {
 		g.noTriesLeft(v, a)
 		return
 	}
-	err, reference := newError(ReasonCode, errWrongCode), newReference()
-	g.record(v.r, slog.LevelInfo, "sign-in failed", append(errorAttrs(err), append(a.attrs(), slog.String("reference", reference), slog.String("browser", string(ClassifyBrowser(v.r.UserAgent()))))...)...)
+	err := newError(ReasonCode, errWrongCode)
+	reference := g.recordFailure(v.r, err, a.attrs())
 	g.writeCodePage(v, a, codePage{status: err.Status, triesLeft: left, words: "code", err: err, reference: reference})
 }
 

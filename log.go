@@ -37,6 +37,10 @@ func userAttrs(u User) []slog.Attr {
 	}
 }
 
+func browserAttr(r *http.Request) slog.Attr {
+	return slog.String("browser", string(ClassifyBrowser(r.UserAgent())))
+}
+
 func (a attempt) attrs() []slog.Attr {
 	return []slog.Attr{slog.String("flow", string(a.flow)), slog.String("app_id", a.appID)}
 }

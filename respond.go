@@ -26,20 +26,10 @@ type failure struct {
 // wordsCodeLimit are for a phone that has had five codes for one number.
 const wordsCodeLimit = "code-limit"
 
-// fail answers with the page that goes with the error, and writes the one record
-// that an operator can find by the reference on the page.
+// fail answers with the page that goes with the error, and writes its record.
 func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 	setOwnHeaders(w.Header())
-	reference := newReference()
-	attrs := append(errorAttrs(f.err), slog.String("reference", reference), slog.String("browser", string(ClassifyBrowser(r.UserAgent()))))
-	if section := troubleshooting(f.err); section != "" {
-		attrs = append(attrs, slog.String("docs", docsTroubleshooting+section))
-	}
-	level := slog.LevelInfo
-	if f.err.Status >= http.StatusInternalServerError && !errors.Is(f.err, context.Canceled) {
-		level = slog.LevelError
-	}
-	g.record(r, level, "sign-in failed", append(attrs, f.attrs...)...)
+	reference := g.recordFailure(r, f.err, f.attrs)
 	if seconds := retryAfter(f.err); seconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 	}
@@ -74,8 +64,21 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, f failure) {
 	g.showPageWith(w, r, p, f.words)
 }
 
-// newReference returns what a page and its log record have in common.
-func newReference() string { return rand.Text()[:8] }
+// recordFailure writes the one record of a failed sign-in, which an operator can
+// find by the reference on the page.
+func (g *Gate) recordFailure(r *http.Request, err *Error, more []slog.Attr) (reference string) {
+	reference = rand.Text()[:8]
+	attrs := append(errorAttrs(err), slog.String("reference", reference), browserAttr(r))
+	if section := troubleshooting(err); section != "" {
+		attrs = append(attrs, slog.String("docs", docsTroubleshooting+section))
+	}
+	level := slog.LevelInfo
+	if err.Status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		level = slog.LevelError
+	}
+	g.record(r, level, "sign-in failed", append(attrs, more...)...)
+	return reference
+}
 
 // busyFor is an error that ends by itself.
 type busyFor struct {
